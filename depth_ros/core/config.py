@@ -1,0 +1,150 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Settings with their only defaults. Field names are the ROS parameter names.
+
+Nested fields are written with a dot: ``PointsConfig.stride`` is the parameter
+``points.stride``. What a model card states is never a setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import math
+from typing import get_args, Literal
+
+from depth_ros.errors import ConfigError
+
+Resolution = Literal['camera', 'model']
+DepthEncoding = Literal['32FC1', '16UC1']
+ImageTransport = Literal['raw', 'compressed']
+
+
+def _require(condition: bool, key: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ConfigError(f'{key} = {value!r}: {rule}')
+
+
+def _require_choice(key: str, value: str, choices: object) -> None:
+    _require(value in get_args(choices), key, value, f'must be one of {get_args(choices)}')
+
+
+def _require_between(key: str, value: float, low: float, high: float) -> None:
+    _require(low <= value <= high, key, value, f'must be between {low} and {high}')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineConfig:
+    """
+    How frames become depth, apart from what the model card states.
+
+    Attributes:
+        rectify: rectify images of a distorted camera. False: the topic carries rectified
+            images already, whatever the distortion in its camera_info.
+        resolution: publish depth on the grid of the camera image or of the network output.
+
+    """
+
+    rectify: bool = True
+    resolution: Resolution = 'camera'
+
+    def __post_init__(self) -> None:
+        _require_choice('depth.resolution', self.resolution, Resolution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointsConfig:
+    """
+    Which pixels become points. Infinity switches a limit off.
+
+    Attributes:
+        organized: H x W cloud with NaN; else a dense list of finite points.
+        stride: keep every n-th row and column.
+        min_depth_m, max_depth_m: depth range kept [m].
+        max_uncertainty_m: drop points whose one sigma is larger [m].
+        max_relative_uncertainty: drop points whose sigma / depth is larger.
+
+    """
+
+    organized: bool = False
+    stride: int = 1
+    min_depth_m: float = 0.0
+    max_depth_m: float = math.inf
+    max_uncertainty_m: float = math.inf
+    max_relative_uncertainty: float = math.inf
+
+    def __post_init__(self) -> None:
+        _require_between('points.stride', self.stride, 1, 64)
+        limits = (self.min_depth_m, self.max_depth_m)
+        _require(
+            0 <= limits[0] < limits[1],
+            'points.min_depth_m, points.max_depth_m',
+            limits,
+            'must be 0 <= min < max, in metres',
+        )
+        for key in ('max_uncertainty_m', 'max_relative_uncertainty'):
+            value = getattr(self, key)
+            _require(value > 0, f'points.{key}', value, 'must be positive')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthConfig:
+    """The depth images: encoding, and the fixed colour range of ``depth/image_color`` [m]."""
+
+    encoding: DepthEncoding = '32FC1'
+    resolution: Resolution = 'camera'
+    color_min_m: float = 1.0
+    color_max_m: float = 80.0
+
+    def __post_init__(self) -> None:
+        _require_choice('depth.encoding', self.encoding, DepthEncoding)
+        _require_choice('depth.resolution', self.resolution, Resolution)
+        limits = (self.color_min_m, self.color_max_m)
+        _require(
+            0 < limits[0] < limits[1] < math.inf,
+            'depth.color_min_m, depth.color_max_m',
+            limits,
+            'must be 0 < min < max, in metres',
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """
+    Everything that ``mono_depth_node`` can be told.
+
+    Attributes:
+        model: a shipped model's name, or the path of an ONNX file.
+        engine: 'auto', or the name of a back end.
+        threads: of the engine; 0 = one per physical core.
+        image_transport: 'raw' or 'compressed' (subscribes to ``image/compressed``).
+        rectify: see PipelineConfig.
+        queue_size: depth of the output queues, 1-5 messages.
+        diagnostics_period_s: seconds between messages on /diagnostics.
+        autostart: configure and activate without being asked.
+
+    """
+
+    model: str = 'default'
+    engine: str = 'auto'
+    threads: int = 0
+    image_transport: ImageTransport = 'raw'
+    rectify: bool = True
+    queue_size: int = 2
+    diagnostics_period_s: float = 1.0
+    autostart: bool = True
+    depth: DepthConfig = field(default_factory=DepthConfig)
+    points: PointsConfig = field(default_factory=PointsConfig)
+
+    def __post_init__(self) -> None:
+        _require(bool(self.model.strip()), 'model', self.model, 'must name a model or a file')
+        _require(bool(self.engine.strip()), 'engine', self.engine, 'must name an engine')
+        _require_between('threads', self.threads, 0, 1024)
+        _require_choice('image_transport', self.image_transport, ImageTransport)
+        _require_between('queue_size', self.queue_size, 1, 5)
+        _require_between('diagnostics_period_s', self.diagnostics_period_s, 0.1, 60.0)
+
+    @property
+    def pipeline(self) -> PipelineConfig:
+        """The part that the pipeline needs."""
+        return PipelineConfig(rectify=self.rectify, resolution=self.depth.resolution)
