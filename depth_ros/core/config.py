@@ -38,7 +38,7 @@ class PipelineConfig:
     """
     How frames become depth, apart from what the model card states.
 
-    Attributes:
+    Fields:
         rectify: rectify images of a distorted camera. False: the topic carries rectified
             images already, whatever the distortion in its camera_info.
         resolution: publish depth on the grid of the camera image or of the network output.
@@ -57,7 +57,7 @@ class PointsConfig:
     """
     Which pixels become points. Infinity switches a limit off.
 
-    Attributes:
+    Fields:
         organized: H x W cloud with NaN; else a dense list of finite points.
         stride: keep every n-th row and column.
         min_depth_m, max_depth_m: depth range kept [m].
@@ -113,7 +113,7 @@ class NodeConfig:
     """
     Everything that ``mono_depth_node`` can be told.
 
-    Attributes:
+    Fields:
         model: a shipped model's name, or the path of an ONNX file.
         engine: 'auto', or the name of a back end.
         threads: of the engine; 0 = one per physical core.

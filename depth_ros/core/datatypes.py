@@ -37,7 +37,7 @@ class Frame:
     """
     One camera image with its calibration, as it came from the camera.
 
-    Attributes:
+    Fields:
         image_HW3: uint8, bgr, C-contiguous.
         stamp_ns: acquisition time of the image [ns].
         frame_id: optical frame of the camera (REP 103).
@@ -71,7 +71,7 @@ class DepthEstimate:
     """
     Depth of one frame.
 
-    Attributes:
+    Fields:
         depth_HW: z along the optical axis [m], float32. NaN unknown, +Inf beyond range or sky,
             -Inf too close (REP 117). Never 0.
         uncertainty_HW: one standard deviation [m], float32, NaN exactly where depth is NaN,

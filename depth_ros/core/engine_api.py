@@ -48,8 +48,7 @@ class Engine(Protocol):
 
         The returned arrays are valid until the next call: a back end may reuse its buffers.
 
-        Raises:
-            ModelError: an input is missing or has another shape or dtype than the graph.
+        :raises ModelError: an input is missing, or has another shape or dtype than the graph.
 
         """
         ...
