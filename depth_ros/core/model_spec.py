@@ -1,5 +1,17 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """
 What a model file says about itself, as data (DESIGN: a model file describes itself).
 
@@ -171,7 +183,7 @@ class StateSpec:
     After a reset the input is filled with zeros of ``shape``.
     """
 
-    input: str
+    input: str  # noqa: A003
     output: str
     shape: tuple[int, ...]
 
@@ -233,7 +245,7 @@ class ModelSpec:
     revision: str
     licence: str
     training_data: str
-    input: InputSpec
+    input: InputSpec  # noqa: A003
     output: OutputSpec
     uncertainty: UncertaintySpec
     sky: SkySpec
