@@ -14,10 +14,9 @@ import math
 from typing import Any
 
 import cv2
+from depth_ros.errors import FrameError
 import numpy as np
 from numpy.typing import NDArray
-
-from depth_ros.errors import FrameError
 
 PLUMB_BOB_LENGTHS = (4, 5)
 RATIONAL_LENGTHS = (8, 12, 14)
@@ -220,9 +219,7 @@ def _check_window(camera: CameraModel) -> None:
             f'camera_info has binning {camera.binning_x}x{camera.binning_y}: must be 1 or more'
         )
     if (roi.width == 0) != (roi.height == 0) or min(roi.x, roi.y, roi.width, roi.height) < 0:
-        raise FrameError(
-            f'camera_info.roi = {roi}: width and height: both zero or both positive'
-        )
+        raise FrameError(f'camera_info.roi = {roi}: width and height: both zero or both positive')
     if roi.width and (roi.x + roi.width > camera.width or roi.y + roi.height > camera.height):
         raise FrameError(
             f'camera_info.roi = {roi}: reaches outside the {camera.width}x{camera.height} image'

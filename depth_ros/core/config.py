@@ -36,16 +36,12 @@ def _require_between(key: str, value: float, low: float, high: float) -> None:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineConfig:
     """
-    How frames become depth, apart from what the model card states.
+    How frames become depth, apart from what the model card and the calibration state.
 
     Fields:
-        rectify: rectify images of a distorted camera. False: the topic carries rectified
-            images already, whatever the distortion in its camera_info.
         resolution: publish depth on the grid of the camera image or of the network output.
-
     """
 
-    rectify: bool = True
     resolution: Resolution = 'camera'
 
     def __post_init__(self) -> None:
@@ -66,7 +62,7 @@ class PointsConfig:
 
     """
 
-    organized: bool = False
+    organized: bool = True
     stride: int = 1
     min_depth_m: float = 0.0
     max_depth_m: float = math.inf
@@ -118,7 +114,8 @@ class NodeConfig:
         engine: 'auto', or the name of a back end.
         threads: of the engine; 0 = one per physical core.
         image_transport: 'raw' or 'compressed' (subscribes to ``image/compressed``).
-        rectify: see PipelineConfig.
+        rectify: rectify images of a distorted camera. False: the topic carries rectified
+            images already, whatever the distortion in its camera_info.
         queue_size: depth of the output queues, 1-5 messages.
         diagnostics_period_s: seconds between messages on /diagnostics.
         autostart: configure and activate without being asked.
@@ -147,4 +144,4 @@ class NodeConfig:
     @property
     def pipeline(self) -> PipelineConfig:
         """The part that the pipeline needs."""
-        return PipelineConfig(rectify=self.rectify, resolution=self.depth.resolution)
+        return PipelineConfig(resolution=self.depth.resolution)

@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from depth_ros.core.camera import CameraModel, Intrinsics
 import numpy as np
 from numpy.typing import NDArray
-
-from depth_ros.core.camera import CameraModel, Intrinsics
 
 ImageU8 = NDArray[np.uint8]
 ImageF32 = NDArray[np.float32]
@@ -82,7 +81,8 @@ class DepthEstimate:
         reset: why the temporal state was dropped just before this frame, else None.
         frames_since_reset: 0 on the first frame after a reset.
         is_warm: the model had as much past as it was trained with.
-        warnings: one sentence each; the caller decides what to do with them.
+        is_held: the model card asks not to publish the first frames after a reset, and this
+            is one of them.
         times: what each stage took.
 
     """
@@ -96,5 +96,18 @@ class DepthEstimate:
     reset: ResetReason | None
     frames_since_reset: int
     is_warm: bool
-    warnings: tuple[str, ...]
+    is_held: bool
     times: StageTimes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OutputBuffers:
+    """
+    Where the pipeline writes its result, so that a message's own memory can be filled.
+
+    Both are (H, W) float32, C-contiguous, of the size of ``DepthPipeline.output_intrinsics``.
+    Without ``uncertainty_HW`` the pipeline allocates it when it is asked for.
+    """
+
+    depth_HW: ImageF32
+    uncertainty_HW: ImageF32 | None = None

@@ -12,11 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from depth_ros.core.camera import CameraModel, Roi
 from depth_ros.errors import FrameError
+import numpy as np
+from numpy.typing import NDArray
 
 ImageU8 = NDArray[np.uint8]
 NS_PER_S = 1_000_000_000
@@ -217,5 +216,3 @@ def _field_kind(field: Any) -> str:
     if kind is None:
         raise FrameError(f"point cloud field '{field.name}' has unknown datatype {field.datatype}")
     return kind
-
-

@@ -183,7 +183,7 @@ class StateSpec:
     After a reset the input is filled with zeros of ``shape``.
     """
 
-    input: str  # noqa: A003
+    input: str
     output: str
     shape: tuple[int, ...]
 
@@ -245,7 +245,7 @@ class ModelSpec:
     revision: str
     licence: str
     training_data: str
-    input: InputSpec  # noqa: A003
+    input: InputSpec
     output: OutputSpec
     uncertainty: UncertaintySpec
     sky: SkySpec

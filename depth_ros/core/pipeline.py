@@ -1,0 +1,217 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+The one road from a camera frame to depth in metres.
+
+The live node, the replay, the evaluation and the benchmarks all call ``DepthPipeline.process``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import cv2
+from depth_ros.core.camera import CameraModel, Intrinsics, Rectifier
+from depth_ros.core.config import PipelineConfig
+from depth_ros.core.datatypes import (
+    DepthEstimate,
+    Frame,
+    ImageU8,
+    OutputBuffers,
+    StageTimes,
+)
+from depth_ros.core.engine_api import Engine
+from depth_ros.core.frame_buffer import FrameBuffer, Window
+from depth_ros.core.model_spec import ModelSpec
+from depth_ros.core.postprocess import decode, enlarge
+from depth_ros.core.preprocess import ImageTransform, Preprocessor
+from depth_ros.errors import FrameError
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DepthPipeline:
+    """
+    Rectify, preprocess, infer, postprocess: for the frames of one camera stream, in order.
+
+    Not thread-safe: one thread calls ``process``.
+
+    :raises ModelError: the engine's outputs are not what the model states; found by one
+        inference on a black image, which also warms the engine up.
+    """
+
+    def __init__(self, engine: Engine, model: ModelSpec, config: PipelineConfig) -> None:
+        self._engine = engine
+        self._model = model
+        self._config = config
+        self._preprocess = Preprocessor(model.input, mirrored=model.uncertainty.kind == 'flip')
+        self._buffer = FrameBuffer(model.temporal)
+        self._camera: CameraModel | None = None
+        self._rectifier: Rectifier | None = None
+        self._grid_wh = self._probe()
+
+    def reset(self) -> None:
+        """Drop the temporal state before the next frame."""
+        self._buffer.reset()
+
+    def output_intrinsics(self, camera: CameraModel) -> Intrinsics:
+        """Return size and K of what ``process`` returns for this camera."""
+        intrinsics = camera.intrinsics
+        if self._config.resolution == 'camera':
+            return intrinsics
+        plan = ImageTransform.plan(intrinsics.width, intrinsics.height, self._model.input)
+        grid_w, grid_h = self._grid_wh
+        width = max(1, round(grid_w * plan.width / plan.input_width))
+        height = max(1, round(grid_h * plan.height / plan.input_height))
+        return intrinsics.resized(width, height)
+
+    def process(
+        self, frame: Frame, *, with_uncertainty: bool = True, out: OutputBuffers | None = None
+    ) -> DepthEstimate:
+        """
+        Return the depth of one frame.
+
+        :param with_uncertainty: False saves the second pass of models with flip uncertainty.
+        :param out: buffers to write into; the estimate's arrays are then these.
+        :raises FrameError: image and calibration disagree; the frame is lost, the stream not.
+        """
+        _check_size(frame)
+        kind = self._model.uncertainty.kind
+        wants_sigma = with_uncertainty and kind != 'none'
+        watch = _StopWatch()
+        image_HW3 = self._rectify(frame)
+        watch.lap()
+        tensor, transform = self._preprocess(image_HW3, with_mirror=wants_sigma and kind == 'flip')
+        window = self._buffer.push(frame, tensor)
+        watch.lap()
+        outputs = self._infer(window)
+        watch.lap()
+        grid = decode(
+            outputs,
+            self._model,
+            focal_px=transform.input_focal_px(frame.camera.intrinsics),
+            with_uncertainty=wants_sigma,
+        )
+        intrinsics = self.output_intrinsics(frame.camera)
+        buffers = _buffers(intrinsics, out, with_uncertainty=wants_sigma)
+        unseen_HW = self._unseen(intrinsics)
+        enlarge(grid, transform, buffers.depth_HW, buffers.uncertainty_HW, unseen_HW=unseen_HW)
+        image_HW3 = _image_at(image_HW3, intrinsics)
+        watch.lap()
+        return self._estimate(frame, window, buffers, image_HW3, watch.times())
+
+    def _rectify(self, frame: Frame) -> ImageU8:
+        if frame.camera != self._camera:
+            needed = frame.camera.needs_rectification
+            self._rectifier = Rectifier(frame.camera) if needed else None
+            self._camera = frame.camera
+        return frame.image_HW3 if self._rectifier is None else self._rectifier(frame.image_HW3)
+
+    def _infer(self, window: Window) -> dict[str, NDArray[Any]]:
+        inputs = {self._model.input.name: window.images, **self._buffer.states}
+        outputs = self._engine.infer(inputs)
+        self._buffer.store(outputs)
+        return outputs
+
+    def _unseen(self, intrinsics: Intrinsics) -> NDArray[np.bool_] | None:
+        if self._rectifier is None or self._rectifier.valid_HW is None:
+            return None
+        valid_HW = self._rectifier.valid_HW
+        size = (intrinsics.width, intrinsics.height)
+        if valid_HW.shape == size[::-1]:
+            return ~valid_HW
+        # A pixel of the smaller image counts as seen when all of it was.
+        seen = cv2.resize(valid_HW.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        return np.asarray(seen) < 1.0
+
+    def _estimate(
+        self,
+        frame: Frame,
+        window: Window,
+        buffers: OutputBuffers,
+        image_HW3: ImageU8,
+        times: StageTimes,
+    ) -> DepthEstimate:
+        return DepthEstimate(
+            depth_HW=buffers.depth_HW,
+            uncertainty_HW=buffers.uncertainty_HW,
+            image_HW3=image_HW3,
+            intrinsics=self.output_intrinsics(frame.camera),
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            reset=window.reset,
+            frames_since_reset=window.frames_since_reset,
+            is_warm=window.is_warm,
+            is_held=not window.is_warm and self._model.temporal.first_frames == 'hold',
+            times=times,
+        )
+
+    def _probe(self) -> tuple[int, int]:
+        """Run every batch size once, on black; return (width, height) of the output grid."""
+        spec = self._model.input
+        size = Intrinsics(width=spec.width, height=spec.height, fx=1.0, fy=1.0, cx=0.0, cy=0.0)
+        frame = Frame(
+            image_HW3=np.zeros((spec.height, spec.width, 3), np.uint8),
+            stamp_ns=0,
+            frame_id='',
+            camera=CameraModel.pinhole(size),
+        )
+        for with_mirror in {False, self._model.uncertainty.kind == 'flip'}:
+            tensor, transform = self._preprocess(frame.image_HW3, with_mirror=with_mirror)
+            outputs = self._infer(self._buffer.push(frame, tensor))
+        focal_px = transform.input_focal_px(size)
+        grid = decode(outputs, self._model, focal_px=focal_px, with_uncertainty=False)
+        self._buffer = FrameBuffer(self._model.temporal)
+        height, width = grid.depth_hw.shape
+        return width, height
+
+
+class _StopWatch:
+    """Time between laps [ns]."""
+
+    def __init__(self) -> None:
+        self._laps = [time.perf_counter_ns()]
+
+    def lap(self) -> None:
+        self._laps.append(time.perf_counter_ns())
+
+    def times(self) -> StageTimes:
+        rectify, preprocess, infer, postprocess = np.diff(self._laps).tolist()
+        return StageTimes(
+            rectify_ns=rectify,
+            preprocess_ns=preprocess,
+            infer_ns=infer,
+            postprocess_ns=postprocess,
+        )
+
+
+def _check_size(frame: Frame) -> None:
+    height, width = frame.image_HW3.shape[:2]
+    if (width, height) != frame.camera.image_size:
+        expected = '{}x{}'.format(*frame.camera.image_size)
+        raise FrameError(
+            f'image is {width}x{height} but its camera_info is for {expected}: '
+            'publish the camera_info of this image size'
+        )
+
+
+def _buffers(
+    intrinsics: Intrinsics, out: OutputBuffers | None, *, with_uncertainty: bool
+) -> OutputBuffers:
+    shape = (intrinsics.height, intrinsics.width)
+    depth_HW = np.empty(shape, np.float32) if out is None else out.depth_HW
+    sigma_HW = None if out is None else out.uncertainty_HW
+    if with_uncertainty and sigma_HW is None:
+        sigma_HW = np.empty(shape, np.float32)
+    for name, buffer in (('depth_HW', depth_HW), ('uncertainty_HW', sigma_HW)):
+        if buffer is not None and (buffer.shape != shape or buffer.dtype != np.float32):
+            raise ValueError(f'out.{name} is {buffer.dtype} {buffer.shape}: needs float32 {shape}')
+    return OutputBuffers(depth_HW=depth_HW, uncertainty_HW=sigma_HW if with_uncertainty else None)
+
+
+def _image_at(image_HW3: ImageU8, intrinsics: Intrinsics) -> ImageU8:
+    size = (intrinsics.width, intrinsics.height)
+    if image_HW3.shape[1::-1] == size:
+        return image_HW3
+    return np.asarray(cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA), np.uint8)

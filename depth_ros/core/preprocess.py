@@ -1,0 +1,132 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Camera image to network tensor, with the record that leads back.
+
+Shape letters: H, W camera image; h, w network input; B batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+from depth_ros.core.camera import Intrinsics
+from depth_ros.core.model_spec import InputSpec
+import numpy as np
+from numpy.typing import NDArray
+
+INTERPOLATION = {'linear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA, 'cubic': cv2.INTER_CUBIC}
+MAX_U8 = 255.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageTransform:
+    """
+    Where a camera image lies inside the network input.
+
+    The image of ``camera_width`` x ``camera_height`` was resized to ``width`` x ``height`` and
+    placed at column ``x`` and row ``y`` of an ``input_width`` x ``input_height`` tensor [px].
+    """
+
+    camera_width: int
+    camera_height: int
+    input_width: int
+    input_height: int
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @classmethod
+    def plan(cls, camera_width: int, camera_height: int, spec: InputSpec) -> ImageTransform:
+        """Return the transform that ``spec.resize`` asks for."""
+        width, height = spec.width, spec.height
+        if spec.resize == 'letterbox':
+            scale = min(spec.width / camera_width, spec.height / camera_height)
+            width = max(1, min(spec.width, round(camera_width * scale)))
+            height = max(1, min(spec.height, round(camera_height * scale)))
+        return cls(
+            camera_width=camera_width,
+            camera_height=camera_height,
+            input_width=spec.width,
+            input_height=spec.height,
+            x=(spec.width - width) // 2,
+            y=(spec.height - height) // 2,
+            width=width,
+            height=height,
+        )
+
+    @property
+    def is_whole_input(self) -> bool:
+        """True when the image fills the tensor: nothing was padded."""
+        return (self.width, self.height) == (self.input_width, self.input_height)
+
+    def input_focal_px(self, camera: Intrinsics) -> float:
+        """Return fx of the camera as the network sees it [px]."""
+        return camera.fx * self.width / self.camera_width
+
+    def grid_to_camera_23(
+        self, grid_w: int, grid_h: int, out_w: int, out_h: int
+    ) -> NDArray[np.float64]:
+        """
+        Return the affine map from an output image back into a network output grid.
+
+        An output image of out_w x out_h shows the whole camera image; the network's output of
+        grid_w x grid_h covers the whole input tensor. Pixel (u, v) of the output image lies at
+        ``map @ (u, v, 1)`` of the grid, by the half-pixel rule on both sides.
+        """
+        ratio_x, ratio_y = grid_w / self.input_width, grid_h / self.input_height
+        step_x, step_y = self.width / out_w * ratio_x, self.height / out_h * ratio_y
+        offset_x = 0.5 * step_x + self.x * ratio_x - 0.5
+        offset_y = 0.5 * step_y + self.y * ratio_y - 0.5
+        return np.array([[step_x, 0.0, offset_x], [0.0, step_y, offset_y]])
+
+
+class Preprocessor:
+    """
+    Fill one preallocated (B, 3, h, w) float32 tensor: (pixel / 255 - mean) / std.
+
+    With ``mirrored`` the batch can hold two items, the second being the mirror image.
+    """
+
+    def __init__(self, spec: InputSpec, *, mirrored: bool) -> None:
+        self._spec = spec
+        batch = 2 if mirrored else 1
+        self._tensor_B3hw = np.zeros((batch, 3, spec.height, spec.width), np.float32)
+        mean, std = np.array(spec.mean, np.float64), np.array(spec.std, np.float64)
+        self._gain = 1.0 / (MAX_U8 * std)
+        self._offset = -mean / std
+        self._channels = (2, 1, 0) if spec.color_order == 'rgb' else (0, 1, 2)
+        self._last: ImageTransform | None = None
+
+    def __call__(
+        self, image_HW3: NDArray[np.uint8], *, with_mirror: bool = False
+    ) -> tuple[NDArray[np.float32], ImageTransform]:
+        """
+        Return the tensor and the record of what was done to a bgr image.
+
+        The tensor is a buffer that the next call overwrites. Without ``with_mirror`` it is a
+        batch of one.
+        """
+        height, width = image_HW3.shape[:2]
+        transform = ImageTransform.plan(width, height, self._spec)
+        if transform != self._last:
+            self._tensor_B3hw.fill(0.0)
+            self._last = transform
+        self._fill(image_HW3, transform)
+        if not with_mirror:
+            return self._tensor_B3hw[:1], transform
+        np.copyto(self._tensor_B3hw[1], self._tensor_B3hw[0, :, :, ::-1])
+        return self._tensor_B3hw, transform
+
+    def _fill(self, image_HW3: NDArray[np.uint8], t: ImageTransform) -> None:
+        interpolation = INTERPOLATION[self._spec.interpolation]
+        small = cv2.resize(image_HW3, (t.width, t.height), interpolation=interpolation)
+        planes = cv2.split(small)
+        content = self._tensor_B3hw[0, :, t.y : t.y + t.height, t.x : t.x + t.width]
+        for target, source in enumerate(self._channels):
+            gain, offset = float(self._gain[target]), float(self._offset[target])
+            # One pass: gain * plane + 0 * plane + offset, in float32.
+            plane = planes[source]
+            content[target] = cv2.addWeighted(plane, gain, plane, 0.0, offset, dtype=cv2.CV_32F)
