@@ -141,8 +141,8 @@ def _metres(raw_bhw: F32, model: ModelSpec, ratio: float) -> F32:
     if kind == 'inverse_depth':
         # Zero or negative inverse depth is beyond any range.
         farthest = 1.0 / (model.output.max_depth_m * OVERSHOOT)
-        inverse = np.maximum(raw_bhw * np.float32(scale), np.float32(farthest))
-        return np.float32(ratio) / inverse
+        inverse: F32 = np.maximum(raw_bhw * np.float32(scale), np.float32(farthest))
+        return np.asarray(ratio / inverse, np.float32)
     raise ModelError(
         f"output.kind = '{kind}' of model '{model.name}' has no metres: "
         'use a metric model, or align the output first'
@@ -162,7 +162,7 @@ def _sigma(outputs: Tensors, depth_bhw: F32, model: ModelSpec, ratio: float) -> 
         log_scale = _as_bhw(outputs[spec.name or ''], spec.name or '')[0]
         clamped = np.clip(log_scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)
         sigma_hw = np.exp(clamped) * np.float32(spec.temperature * SQRT2 * ratio)
-    return np.maximum(sigma_hw, np.float32(MIN_SIGMA_M))
+    return np.asarray(np.maximum(sigma_hw, MIN_SIGMA_M), np.float32)
 
 
 def _sky(outputs: Tensors, model: ModelSpec) -> Mask | None:

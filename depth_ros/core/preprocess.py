@@ -66,16 +66,17 @@ class ImageTransform:
         """Return fx of the camera as the network sees it [px]."""
         return camera.fx * self.width / self.camera_width
 
-    def grid_to_camera_23(
-        self, grid_w: int, grid_h: int, out_w: int, out_h: int
+    def output_to_grid_23(
+        self, output_wh: tuple[int, int], grid_wh: tuple[int, int]
     ) -> NDArray[np.float64]:
         """
         Return the affine map from an output image back into a network output grid.
 
-        An output image of out_w x out_h shows the whole camera image; the network's output of
-        grid_w x grid_h covers the whole input tensor. Pixel (u, v) of the output image lies at
-        ``map @ (u, v, 1)`` of the grid, by the half-pixel rule on both sides.
+        The output image shows the whole camera image, the grid covers the whole input tensor.
+        Pixel (u, v) of the output image lies at ``map @ (u, v, 1)`` of the grid, by the
+        half-pixel rule on both sides.
         """
+        (out_w, out_h), (grid_w, grid_h) = output_wh, grid_wh
         ratio_x, ratio_y = grid_w / self.input_width, grid_h / self.input_height
         step_x, step_y = self.width / out_w * ratio_x, self.height / out_h * ratio_y
         offset_x = 0.5 * step_x + self.x * ratio_x - 0.5

@@ -1,0 +1,134 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""
+Depth, colour and uncertainty to points, laid out as PointCloud2 wants its bytes.
+
+Shape letters: H, W depth image; h, w after the stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import cv2
+from depth_ros.core.camera import Intrinsics
+from depth_ros.core.config import PointsConfig
+from depth_ros.core.datatypes import DepthEstimate
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+# Optical frame, metres; rgb holds the bytes b, g, r, 255 (the packing of PCL and RViz).
+POINT_DTYPE = np.dtype([(name, '<f4') for name in ('x', 'y', 'z', 'rgb', 'uncertainty')])
+FLOATS_PER_POINT = POINT_DTYPE.itemsize // 4
+# Rows handled at once, so that the planes of a tile stay in the second-level cache: at 1280
+# columns 32 rows are five planes of 160 kB.
+TILE_ROWS = 32
+LARGEST_F32 = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cloud:
+    """
+    Points of one frame.
+
+    Fields:
+        points: POINT_DTYPE, (h, w) with NaN coordinates where there is no point when
+            organised, else (N,) and finite. ``uncertainty`` is NaN when it was not estimated.
+        is_dense: every coordinate is finite.
+    """
+
+    points: NDArray[Any]
+    is_dense: bool
+
+
+class CloudBuilder:
+    """
+    Make clouds from the depth of one camera.
+
+    NaN, +Inf and -Inf depth and everything outside the configured limits give no point.
+    """
+
+    def __init__(self, config: PointsConfig) -> None:
+        self._config = config
+        self._intrinsics: Intrinsics | None = None
+        self._ray_x = self._ray_y = np.empty(0, np.float32)
+        self._planes = np.empty((FLOATS_PER_POINT, 0, 0), np.float32)
+
+    def max_bytes(self, intrinsics: Intrinsics) -> int:
+        """Return the size of a cloud that keeps every pixel [bytes]."""
+        rows, columns = self._grid(intrinsics)
+        return rows * columns * POINT_DTYPE.itemsize
+
+    def build(self, estimate: DepthEstimate, out: NDArray[np.uint8] | None = None) -> Cloud:
+        """
+        Return the points of one estimate.
+
+        :param out: at least ``max_bytes`` bytes to write into; the cloud is then a view of it.
+        """
+        self._prepare(estimate.intrinsics)
+        rows, columns = self._grid(estimate.intrinsics)
+        size = rows * columns * POINT_DTYPE.itemsize
+        buffer = np.empty(size, np.uint8) if out is None else out[:size]
+        floats_hw5 = buffer.view(np.float32).reshape(rows, columns, FLOATS_PER_POINT)
+        kept = sum(self._fill_tile(estimate, floats_hw5, row) for row in range(0, rows, TILE_ROWS))
+        points = floats_hw5.view(POINT_DTYPE)[..., 0]
+        is_dense = kept == rows * columns
+        if self._config.organized:
+            return Cloud(points=points, is_dense=is_dense)
+        return Cloud(points=_compacted(points, is_dense=is_dense), is_dense=True)
+
+    def _grid(self, intrinsics: Intrinsics) -> tuple[int, int]:
+        stride = self._config.stride
+        return math.ceil(intrinsics.height / stride), math.ceil(intrinsics.width / stride)
+
+    def _prepare(self, intrinsics: Intrinsics) -> None:
+        if intrinsics == self._intrinsics:
+            return
+        stride = self._config.stride
+        ray_x, ray_y = intrinsics.rays()
+        self._ray_x, self._ray_y = ray_x[::stride], ray_y[::stride, np.newaxis]
+        shape = (FLOATS_PER_POINT, TILE_ROWS, self._ray_x.size)
+        self._planes = np.full(shape, np.nan, np.float32)
+        self._intrinsics = intrinsics
+
+    def _fill_tile(self, estimate: DepthEstimate, floats_hw5: Any, row: int) -> int:
+        """Write one band of rows; return how many of its pixels are points."""
+        stride, count = self._config.stride, min(TILE_ROWS, floats_hw5.shape[0] - row)
+        source = slice(row * stride, (row + count - 1) * stride + 1, stride)
+        x, y, z, rgb, unknown = self._planes[:, :count]
+        sigma_HW = estimate.uncertainty_HW
+        sigma = None if sigma_HW is None else np.ascontiguousarray(sigma_HW[source, ::stride])
+        depth = np.ascontiguousarray(estimate.depth_HW[source, ::stride])
+        dropped = self._dropped(depth, sigma)
+        count_dropped = cv2.countNonZero(dropped)
+        if count_dropped:
+            # 0xFF widened to 32 one bits is a NaN, whatever it is or-ed with.
+            np.bitwise_or(depth.view(np.int32), dropped.view(np.int8), out=z.view(np.int32))
+            depth = z
+        np.multiply(depth, self._ray_x, out=x)
+        np.multiply(depth, self._ray_y[row : row + count], out=y)
+        color = np.ascontiguousarray(estimate.image_HW3[source, ::stride])
+        cv2.cvtColor(color, cv2.COLOR_BGR2BGRA, dst=rgb.view(np.uint8).reshape(*rgb.shape, 4))
+        planes = [x, y, depth, rgb, unknown if sigma is None else sigma]
+        cv2.merge(planes, dst=floats_hw5[row : row + count])
+        return x.size - count_dropped
+
+    def _dropped(self, depth: F32, sigma: F32 | None) -> NDArray[np.uint8]:
+        """Return 255 where a pixel gives no point, else 0."""
+        config = self._config
+        # inRange is False for NaN; the largest float excludes +Inf, zero excludes -Inf.
+        kept: Any = cv2.inRange(depth, config.min_depth_m, min(config.max_depth_m, LARGEST_F32))
+        if sigma is not None and math.isfinite(config.max_uncertainty_m):
+            kept &= cv2.inRange(sigma, 0.0, config.max_uncertainty_m)
+        if sigma is not None and math.isfinite(config.max_relative_uncertainty):
+            kept &= cv2.compare(sigma, depth * config.max_relative_uncertainty, cv2.CMP_LE)
+        return np.asarray(cv2.bitwise_not(kept, dst=kept), np.uint8)
+
+
+def _compacted(points: NDArray[Any], *, is_dense: bool) -> NDArray[Any]:
+    flat = points.reshape(-1)
+    return flat if is_dense else flat[~np.isnan(flat['z'])]
