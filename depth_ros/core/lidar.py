@@ -200,9 +200,10 @@ def _nearest_per_pixel(
     buffer = np.empty(size.width * size.height, np.float32)
     buffer[index] = np.inf
     np.minimum.at(buffer, index, depth)
-    # Two points of one pixel can be equally near: the last one written owns the pixel.
-    owner = np.empty(buffer.size, np.int32)
+    # Two points of one pixel can be equally near: the last one written owns the pixel. The same
+    # memory notes the owner: fresh pages cost more than the rest of this function.
     nearest = np.flatnonzero(buffer[index] == depth).astype(np.int32)
+    owner = buffer.view(np.int32)
     owner[index[nearest]] = nearest
     nearest = nearest[owner[index[nearest]] == nearest]
     return index[nearest], depth[nearest]
