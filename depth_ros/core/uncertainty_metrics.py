@@ -1,0 +1,167 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Metrics of the predicted one-sigma: does it cover, and does it rank the errors.
+
+Coverage and likelihood take the error as Laplace distributed with standard deviation sigma, so
+of scale b = sigma / sqrt(2), which is what the models learn (METHODS 10.4). AUSE and AURG are
+Poggi et al. 2020, arXiv:2005.06209 (METHODS 10.3); they see only the order of sigma.
+Shape letters: N pixels, P probabilities, T 50 steps of sparsification.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from depth_ros.core.exact_sum import ExactVector
+from depth_ros.core.metrics import DELTA, ScoredPixels, Vector
+import numpy as np
+
+# Nominal coverages of the reliability diagram.
+PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+# Share of Laplace errors within k sigma: 1 - exp(-sqrt(2) k). A Gaussian has 0.683 and 0.954.
+EXPECTED_1_SIGMA = 1.0 - math.exp(-math.sqrt(2.0))
+EXPECTED_2_SIGMA = 1.0 - math.exp(-2.0 * math.sqrt(2.0))
+STEPS = 50
+RANKED_METRICS = ('abs_rel', 'rmse', 'd1')
+RANKING_NAMES = tuple(f'{area}_{name}' for name in RANKED_METRICS for area in ('ause', 'aurg'))
+
+
+def calibration_sums(error_N: Vector, sigma_N: Vector) -> Vector:
+    """Return sums over pixels: 1, inside 1 sigma, inside 2 sigma, NLL, sigma, inside each p."""
+    error = np.abs(error_N)
+    scale_b = sigma_N / math.sqrt(2.0)
+    nll = error / scale_b + np.log(2.0 * scale_b)
+    inside = [np.count_nonzero(error < scale_b * -math.log1p(-p)) for p in PROBABILITIES]
+    one, two = (np.count_nonzero(error <= k * sigma_N) for k in (1, 2))
+    return np.array([len(error), one, two, nll.sum(), sigma_N.sum(), *inside], np.float64)
+
+
+def ranking_areas(prediction_N: Vector, truth_N: Vector, sigma_N: Vector) -> dict[str, float]:
+    """
+    Return AUSE and AURG of abs_rel, rmse and d1 (here 1 - a1) for the pixels of one frame.
+
+    Each curve removes 2t % of the pixels with the largest sigma (or error, for the oracle),
+    t = 0..49, and ends at zero.
+    """
+    error = np.abs(prediction_N - truth_N)
+    ratio = np.maximum(prediction_N / truth_N, truth_N / prediction_N)
+    # Metric -> what is averaged, what the oracle removes first.
+    terms = {
+        'abs_rel': (error / truth_N, error / truth_N),
+        'rmse': (error * error, error),
+        'd1': ((ratio >= DELTA).astype(np.float64), ratio),
+    }
+    areas: dict[str, float] = {}
+    for name in RANKED_METRICS:
+        term, oracle_key = terms[name]
+        curve, oracle = (_curve(term, key) for key in (sigma_N, oracle_key))
+        if name == 'rmse':
+            curve, oracle = np.sqrt(curve), np.sqrt(oracle)
+        areas[f'ause_{name}'] = _area(curve) - _area(oracle)
+        areas[f'aurg_{name}'] = float(curve[0]) - _area(curve)
+    return areas
+
+
+def _curve(term_N: Vector, key_N: Vector) -> Vector:
+    """Return (T + 1,): mean of the terms that remain at each step, then zero."""
+    order = np.argsort(key_N, kind='stable')
+    ranked = key_N[order]
+    running = np.cumsum(term_N[order])
+    # Pixels whose key equals the threshold stay: -key >= percentile(-key, 2t).
+    limits = -np.percentile(-key_N, 100.0 / STEPS * np.arange(STEPS))
+    # Interpolation between two equal keys can fall an ulp below them.
+    kept = np.maximum(np.searchsorted(ranked, limits, side='right'), 1)
+    return np.append(running[kept - 1] / kept, 0.0)
+
+
+def _area(curve_T: Vector) -> float:
+    return float(np.sum((curve_T[1:] + curve_T[:-1]) * 0.5) / STEPS)
+
+
+class UncertaintyScores:
+    """
+    Calibration over all pixels and ranking as a mean over frames; exact as ``DepthScores``.
+
+    Pixels with an infinite or unknown prediction or sigma are left out and counted as unscored.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.unscored = 0
+        self._calibration = ExactVector(5 + len(PROBABILITIES))
+        self._ranking = ExactVector(len(RANKING_NAMES))
+
+    def add(self, pixels: ScoredPixels) -> dict[str, float]:
+        """Add one frame and return its metrics; empty when it has no pixel with a sigma."""
+        if pixels.sigma_N is None:
+            return {}
+        is_known = np.isfinite(pixels.sigma_N)
+        self.unscored += int(np.count_nonzero(~is_known))
+        if not is_known.any():
+            return {}
+        prediction, truth = pixels.prediction_N[is_known], pixels.truth_N[is_known]
+        sigma = pixels.sigma_N[is_known]
+        sums = calibration_sums(prediction - truth, sigma)
+        areas = ranking_areas(prediction, truth, sigma)
+        self.frames += 1
+        self._calibration.add(sums.tolist())
+        self._ranking.add([areas[name] for name in RANKING_NAMES])
+        return {**_calibration(sums), **areas}
+
+    def __add__(self, other: UncertaintyScores) -> UncertaintyScores:
+        """Return the scores of both sets of frames."""
+        result = UncertaintyScores()
+        for part in (self, other):
+            result.frames += part.frames
+            result.unscored += part.unscored
+            result._calibration.merge(part._calibration)
+            result._ranking.merge(part._ranking)
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UncertaintyScores) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.frames, self.unscored, self._calibration, self._ranking
+
+    def result(self) -> dict[str, Any] | None:
+        """Return everything by name, or None when no pixel had a sigma."""
+        if self.frames == 0:
+            return None
+        sums = np.array(self._calibration.values())
+        measured = (sums[5:] / sums[0]).tolist()
+        return {
+            **_calibration(sums),
+            'expected_1_sigma': EXPECTED_1_SIGMA,
+            'expected_2_sigma': EXPECTED_2_SIGMA,
+            **dict(zip(RANKING_NAMES, self._ranking.means(self.frames), strict=True)),
+            'reliability': [
+                {'nominal': nominal, 'measured': share}
+                for nominal, share in zip(PROBABILITIES, measured, strict=True)
+            ],
+            'frames': self.frames,
+            'pixels': int(sums[0]),
+            'unscored_pixels': self.unscored,
+        }
+
+
+def _calibration(sums: Vector) -> dict[str, float]:
+    names = ('coverage_1_sigma', 'coverage_2_sigma', 'nll', 'mean_sigma_m')
+    return dict(zip(names, (sums[1:5] / sums[0]).tolist(), strict=True))
