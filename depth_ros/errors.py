@@ -31,6 +31,10 @@ class ModelError(DepthRosError):
     """A model file, its card or its engine is wrong: the program does not start."""
 
 
+class DeviceError(ModelError):
+    """The device failed while it ran a model: the process ends, a supervisor restarts it."""
+
+
 class BagError(DepthRosError):
     """A bag cannot be read or does not hold what was asked for: the program stops."""
 

@@ -1,0 +1,183 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Do two engines compute the same? The gate that every engine but the reference passes.
+
+An engine that is fast and wrong is worse than none: some TensorRT releases give wrong depth for
+some networks without a word, and reduced precision can overflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from depth_ros.core.engine_api import Engine
+from depth_ros.core.model_spec import ModelSpec
+from depth_ros.engines.graph_check import named_outputs
+from depth_ros.engines.probe import Outputs, run_sequence
+import numpy as np
+from numpy.typing import NDArray
+
+# Relative errors are taken against at least this share of the largest magnitude, because a
+# value near zero (a logarithm, a feature) has no meaningful relative error of its own.
+FLOOR_SHARE = 0.01
+TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityTolerance:
+    """Largest differences with which an engine is admitted; ratios, without unit."""
+
+    max_relative: float
+    mean_relative: float
+    min_correlation: float
+    max_ratio_error: float
+
+
+# fp32 engines add in another order: about 1e-6 per value, up to 1e-3 where it adds up. A wrong
+# kernel shows as 1e-1 and more.
+FP32_TOLERANCE = ParityTolerance(
+    max_relative=2e-2, mean_relative=1e-3, min_correlation=0.9999, max_ratio_error=1e-3
+)
+# bfloat16 keeps 8 bits: 0.4 % per value. Single pixels at edges may differ much more, so what
+# counts is the mean and the scale.
+BF16_TOLERANCE = ParityTolerance(
+    max_relative=0.5, mean_relative=2e-2, min_correlation=0.998, max_ratio_error=1e-2
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorParity:
+    """How far one output of a candidate is from the reference; NaN in both is equal."""
+
+    name: str
+    max_abs: float
+    max_relative: float
+    mean_relative: float
+    correlation: float
+    median_ratio: float
+    nonfinite_mismatches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """Measurements of each output in each inference, and what follows from them."""
+
+    tensors: tuple[TensorParity, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when every output lies within the tolerance."""
+        return not self.failures
+
+    @property
+    def worst_relative(self) -> float:
+        """The largest relative error of all."""
+        return max(tensor.max_relative for tensor in self.tensors)
+
+
+def compare_engines(
+    reference: Engine,
+    candidate: Engine,
+    card: ModelSpec,
+    images: Sequence[NDArray[np.float32]],
+    tolerance: ParityTolerance,
+) -> ParityReport:
+    """
+    Run both engines on the same image tensors and compare what the card names.
+
+    Each engine feeds back its own states, as it does in use.
+
+    :raises ModelError: one of them does not run, or breaks a promise of the card.
+    """
+    names = _compared_outputs(card)
+    wanted = run_sequence(reference, card, images)
+    got = run_sequence(candidate, card, images)
+    return compare_outputs(wanted, got, names, tolerance)
+
+
+def compare_outputs(
+    wanted: Sequence[Outputs],
+    got: Sequence[Outputs],
+    names: Sequence[str],
+    tolerance: ParityTolerance,
+) -> ParityReport:
+    """Compare the outputs ``names`` of two runs over the same images."""
+    tensors = tuple(
+        compare_tensors(name, a[name], b[name])
+        for a, b in zip(wanted, got, strict=True)
+        for name in names
+    )
+    failures = dict.fromkeys(f for tensor in tensors for f in _failures(tensor, tolerance))
+    return ParityReport(tensors=tensors, failures=tuple(failures))
+
+
+def compare_tensors(name: str, wanted: NDArray[Any], got: NDArray[Any]) -> TensorParity:
+    """Measure one output against its reference of the same shape, in float64."""
+    both = np.isfinite(wanted) & np.isfinite(got)
+    a, b = wanted[both].astype(np.float64), got[both].astype(np.float64)
+    same = both | (np.isnan(wanted) & np.isnan(got)) | (wanted == got)
+    if a.size == 0:
+        a = b = np.zeros(1)
+    floor = max(FLOOR_SHARE * float(np.abs(a).max()), TINY)
+    error = np.abs(a - b)
+    relative = error / np.maximum(np.abs(a), floor)
+    return TensorParity(
+        name=name,
+        max_abs=float(error.max()),
+        max_relative=float(relative.max()),
+        mean_relative=float(relative.mean()),
+        correlation=_correlation(a, b, floor),
+        median_ratio=_median_ratio(a, b, floor),
+        nonfinite_mismatches=int(same.size - np.count_nonzero(same)),
+    )
+
+
+def _compared_outputs(card: ModelSpec) -> list[str]:
+    names = [name for _, name in named_outputs(card)]
+    return list(dict.fromkeys([*names, *(state.output for state in card.temporal.states)]))
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64], floor: float) -> float:
+    """Return Pearson's r; a reference without contrast is only asked to be met flat."""
+    if a.std() < floor:
+        return 1.0 if b.std() < 2 * floor else 0.0
+    if b.std() < TINY:
+        return 0.0
+    return float(np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std()))
+
+
+def _median_ratio(a: NDArray[np.float64], b: NDArray[np.float64], floor: float) -> float:
+    middle = float(np.median(a))
+    # Around zero a ratio says nothing; the other figures judge.
+    return float(np.median(b)) / middle if abs(middle) > floor else 1.0
+
+
+def _failures(tensor: TensorParity, tolerance: ParityTolerance) -> list[str]:
+    ratio_error = abs(tensor.median_ratio - 1.0)
+    rules = (
+        (tensor.nonfinite_mismatches, 0, 'values that are finite in one engine only'),
+        (tensor.max_relative, tolerance.max_relative, 'largest relative error'),
+        (tensor.mean_relative, tolerance.mean_relative, 'mean relative error'),
+        (1.0 - tensor.correlation, 1.0 - tolerance.min_correlation, '1 - correlation'),
+        (ratio_error, tolerance.max_ratio_error, 'error of the median'),
+    )
+    return [
+        f"'{tensor.name}' has {what} {value:.3g}, allowed {limit:.3g}"
+        for value, limit, what in rules
+        if value > limit
+    ]
