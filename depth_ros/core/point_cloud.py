@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
 
-# Optical frame, metres; rgb holds the bytes b, g, r, 255 (the packing of PCL and RViz).
+# Optical frame, metres; rgb is 0x00RRGGBB (PCL, RViz). With 0xFF on top every bright red would
+# be a NaN, and readers that skip NaN in any field would lose those points.
 POINT_DTYPE = np.dtype([(name, '<f4') for name in ('x', 'y', 'z', 'rgb', 'uncertainty')])
 FLOATS_PER_POINT = POINT_DTYPE.itemsize // 4
 # Rows handled at once, so that the planes of a tile stay in the second-level cache: at 1280
 # columns 32 rows are five planes of 160 kB.
 TILE_ROWS = 32
+COLOR_BITS = np.uint32(0x00FFFFFF)
 LARGEST_F32 = float(np.finfo(np.float32).max)
 
 
@@ -37,7 +39,7 @@ class Cloud:
 
     Fields:
         points: POINT_DTYPE, (h, w) with NaN coordinates where there is no point when
-            organised, else (N,) and finite. ``uncertainty`` is NaN when it was not estimated.
+            organised, else (N,) and finite. ``uncertainty`` is +Inf when it was not estimated.
         is_dense: every coordinate is finite.
     """
 
@@ -92,14 +94,14 @@ class CloudBuilder:
         ray_x, ray_y = intrinsics.rays()
         self._ray_x, self._ray_y = ray_x[::stride], ray_y[::stride, np.newaxis]
         shape = (FLOATS_PER_POINT, TILE_ROWS, self._ray_x.size)
-        self._planes = np.full(shape, np.nan, np.float32)
+        self._planes = np.full(shape, np.inf, np.float32)
         self._intrinsics = intrinsics
 
     def _fill_tile(self, estimate: DepthEstimate, floats_hw5: Any, row: int) -> int:
         """Write one band of rows; return how many of its pixels are points."""
         stride, count = self._config.stride, min(TILE_ROWS, floats_hw5.shape[0] - row)
         source = slice(row * stride, (row + count - 1) * stride + 1, stride)
-        x, y, z, rgb, unknown = self._planes[:, :count]
+        x, y, z, rgb, no_sigma = self._planes[:, :count]
         sigma_HW = estimate.uncertainty_HW
         sigma = None if sigma_HW is None else np.ascontiguousarray(sigma_HW[source, ::stride])
         depth = np.ascontiguousarray(estimate.depth_HW[source, ::stride])
@@ -113,9 +115,10 @@ class CloudBuilder:
         np.multiply(depth, self._ray_y[row : row + count], out=y)
         color = np.ascontiguousarray(estimate.image_HW3[source, ::stride])
         cv2.cvtColor(color, cv2.COLOR_BGR2BGRA, dst=rgb.view(np.uint8).reshape(*rgb.shape, 4))
-        planes = [x, y, depth, rgb, unknown if sigma is None else sigma]
+        rgb.view(np.uint32)[...] &= COLOR_BITS
+        planes = [x, y, depth, rgb, no_sigma if sigma is None else sigma]
         cv2.merge(planes, dst=floats_hw5[row : row + count])
-        return x.size - count_dropped
+        return int(x.size - count_dropped)
 
     def _dropped(self, depth: F32, sigma: F32 | None) -> NDArray[np.uint8]:
         """Return 255 where a pixel gives no point, else 0."""

@@ -1,0 +1,53 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings out of range are refused by their parameter name, value and rule."""
+
+import math
+
+from depth_ros.core.config import DepthConfig, NodeConfig, PipelineConfig, PointsConfig
+from depth_ros.errors import ConfigError
+import pytest
+
+
+def test_defaults_are_valid_and_publish_the_camera_grid():
+    config = NodeConfig()
+    assert config.pipeline == PipelineConfig(resolution='camera')
+    assert config.points.organized
+    assert config.model == 'default'
+
+
+def test_pipeline_part_follows_the_depth_resolution():
+    assert NodeConfig(depth=DepthConfig(resolution='model')).pipeline.resolution == 'model'
+
+
+@pytest.mark.parametrize(
+    ('make', 'named'),
+    [
+        (lambda: PipelineConfig(resolution='half'), "depth.resolution = 'half'"),
+        (lambda: PointsConfig(stride=0), 'points.stride = 0'),
+        (lambda: PointsConfig(stride=65), 'points.stride = 65'),
+        (
+            lambda: PointsConfig(min_depth_m=5.0, max_depth_m=5.0),
+            r'points.min_depth_m.*\(5.0, 5.0\)',
+        ),
+        (lambda: PointsConfig(min_depth_m=-1.0), 'points.min_depth_m'),
+        (lambda: PointsConfig(max_depth_m=math.nan), 'points.max_depth_m'),
+        (lambda: PointsConfig(max_uncertainty_m=0.0), 'points.max_uncertainty_m = 0.0'),
+        (
+            lambda: PointsConfig(max_relative_uncertainty=math.nan),
+            'max_relative_uncertainty = nan',
+        ),
+        (lambda: DepthConfig(encoding='mono8'), "depth.encoding = 'mono8'"),
+        (lambda: DepthConfig(color_min_m=9.0, color_max_m=3.0), 'depth.color_min_m'),
+        (lambda: DepthConfig(color_max_m=math.inf), 'depth.color_max_m'),
+        (lambda: NodeConfig(model=' '), "model = ' '"),
+        (lambda: NodeConfig(engine=''), "engine = ''"),
+        (lambda: NodeConfig(threads=-1), 'threads = -1'),
+        (lambda: NodeConfig(image_transport='theora'), "image_transport = 'theora'"),
+        (lambda: NodeConfig(queue_size=6), 'queue_size = 6'),
+        (lambda: NodeConfig(diagnostics_period_s=0.0), 'diagnostics_period_s = 0.0'),
+    ],
+)
+def test_value_out_of_range_is_refused(make, named):
+    with pytest.raises(ConfigError, match=named):
+        make()

@@ -1,0 +1,126 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Windows, states and every rule by which the past is forgotten."""
+
+from dataclasses import replace
+
+from depth_ros.core.datatypes import ResetReason
+from depth_ros.core.frame_buffer import FrameBuffer
+from depth_ros.core.model_spec import StateSpec, TemporalSpec
+import numpy as np
+import pytest
+from test.synthetic import frame
+
+STATES = (StateSpec(input='past', output='present', shape=(1, 2)),)
+WINDOW = TemporalSpec(window=3, max_gap_ms=200)
+STATEFUL = TemporalSpec(states=STATES, max_gap_ms=200, warmup_frames=2)
+
+
+def tensor(value: float) -> np.ndarray:
+    return np.full((1, 3, 4, 6), value, np.float32)
+
+
+def window_values(window) -> list[float]:
+    return window.images[0, :, 0, 0, 0].tolist()
+
+
+def test_first_frame_fills_the_window_with_itself():
+    window = FrameBuffer(WINDOW).push(frame(0), tensor(1))
+    assert window.images.shape == (1, 3, 3, 4, 6)
+    assert window_values(window) == [1, 1, 1]
+    assert window.valid_T.tolist() == [False, False, True]
+    assert window.reset is ResetReason.FIRST_FRAME
+    assert not window.is_warm
+
+
+def test_window_slides_oldest_first_and_warms_up():
+    buffer = FrameBuffer(WINDOW)
+    windows = [buffer.push(frame(100 * i), tensor(i)) for i in range(4)]
+    assert window_values(windows[1]) == [0, 0, 1]
+    assert windows[1].valid_T.tolist() == [False, True, True]
+    assert window_values(windows[3]) == [1, 2, 3]
+    assert [w.is_warm for w in windows] == [False, False, True, True]
+    assert [w.frames_since_reset for w in windows] == [0, 1, 2, 3]
+    assert [w.reset for w in windows[1:]] == [None, None, None]
+
+
+def test_window_keeps_copies_of_a_reused_input_buffer():
+    buffer, reused = FrameBuffer(WINDOW), tensor(1)
+    buffer.push(frame(0), reused)
+    reused.fill(9)
+    assert window_values(buffer.push(frame(100), reused)) == [1, 1, 9]
+
+
+@pytest.mark.parametrize(
+    ('second', 'reason'),
+    [
+        (frame(-1), ResetReason.JUMP_BACK),
+        (frame(201), ResetReason.GAP),
+        (frame(3_600_000), ResetReason.GAP),
+        (frame(100, width=32), ResetReason.SIZE),
+        (frame(100, focal=51), ResetReason.CAMERA),
+        (frame(100, frame_id='other'), ResetReason.FRAME_ID),
+    ],
+)
+def test_past_is_forgotten_when(second, reason):
+    buffer = FrameBuffer(WINDOW)
+    buffer.push(frame(0), tensor(1))
+    window = buffer.push(second, tensor(2))
+    assert window.reset is reason
+    assert window.frames_since_reset == 0
+    assert window_values(window) == [2, 2, 2]
+
+
+@pytest.mark.parametrize('stamp_ms', [0, 1, 200])
+def test_past_is_kept_up_to_the_largest_gap(stamp_ms):
+    buffer = FrameBuffer(WINDOW)
+    buffer.push(frame(0), tensor(1))
+    assert buffer.push(frame(stamp_ms), tensor(2)).reset is None
+
+
+def test_changed_distortion_alone_resets():
+    buffer, first = FrameBuffer(WINDOW), frame(0)
+    buffer.push(first, tensor(1))
+    camera = replace(first.camera, d=(0.1, 0.0, 0.0, 0.0, 0.0))
+    window = buffer.push(replace(first, camera=camera, stamp_ns=10), tensor(2))
+    assert window.reset is ResetReason.CAMERA
+
+
+def test_states_are_zero_first_then_what_the_graph_gave():
+    buffer = FrameBuffer(STATEFUL)
+    assert buffer.states['past'].tolist() == [[0, 0]]
+    buffer.push(frame(0), tensor(1))
+    reused = np.array([[3, 4]], np.float32)
+    buffer.store({'present': reused})
+    reused.fill(0)
+    assert buffer.states['past'].tolist() == [[3, 4]]
+
+
+def test_states_are_zero_again_after_a_reset():
+    buffer = FrameBuffer(STATEFUL)
+    buffer.push(frame(0), tensor(1))
+    buffer.store({'present': np.ones((1, 2), np.float32)})
+    buffer.push(frame(-5), tensor(1))
+    assert buffer.states['past'].tolist() == [[0, 0]]
+
+
+def test_stateful_model_of_one_image_gets_a_plain_batch_and_warms_up():
+    buffer = FrameBuffer(STATEFUL)
+    windows = [buffer.push(frame(100 * i), tensor(i)) for i in range(3)]
+    assert windows[0].images.shape == (1, 3, 4, 6)
+    assert [w.is_warm for w in windows] == [False, False, True]
+
+
+def test_requested_reset_acts_once():
+    buffer = FrameBuffer(WINDOW)
+    buffer.push(frame(0), tensor(1))
+    buffer.reset()
+    assert buffer.push(frame(100), tensor(2)).reset is ResetReason.REQUESTED
+    assert buffer.push(frame(200), tensor(3)).reset is None
+
+
+def test_model_without_memory_is_warm_at_once_and_passes_batches_through():
+    both = np.zeros((2, 3, 4, 6), np.float32)
+    window = FrameBuffer(TemporalSpec()).push(frame(0), both)
+    assert window.is_warm
+    assert window.images is both

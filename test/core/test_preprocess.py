@@ -1,0 +1,102 @@
+# Copyright 2026 depth_ros contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The network tensor is what the card says, and its record leads back to the pixel."""
+
+import cv2
+from depth_ros.core.camera import Intrinsics
+from depth_ros.core.model_spec import InputSpec
+from depth_ros.core.preprocess import ImageTransform, Preprocessor
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def spec(**changes) -> InputSpec:
+    values = {
+        'name': 'image',
+        'width': 64,
+        'height': 32,
+        'color_order': 'rgb',
+        'mean': MEAN,
+        'std': STD,
+    }
+    return InputSpec(**(values | changes))
+
+
+def image(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_same_size_image_is_only_normalised(order):
+    bgr = image(32, 64)
+    tensor, transform = Preprocessor(spec(color_order=order), mirrored=False)(bgr)
+    channels = bgr[..., ::-1] if order == 'rgb' else bgr
+    expected = (channels / 255.0 - np.array(MEAN)) / np.array(STD)
+    assert tensor.shape == (1, 3, 32, 64)
+    assert tensor.dtype == np.float32
+    np.testing.assert_allclose(tensor[0], expected.transpose(2, 0, 1), atol=2e-6)
+    assert transform.is_whole_input
+
+
+@pytest.mark.parametrize('interpolation', ['linear', 'area', 'cubic'])
+def test_interpolation_is_the_one_of_the_card(interpolation):
+    bgr = image(100, 150)
+    plain = spec(mean=(0, 0, 0), std=(1, 1, 1), color_order='bgr', interpolation=interpolation)
+    tensor, _ = Preprocessor(plain, mirrored=False)(bgr)
+    flag = {'linear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA, 'cubic': cv2.INTER_CUBIC}
+    expected = cv2.resize(bgr, (64, 32), interpolation=flag[interpolation]) / 255.0
+    np.testing.assert_allclose(tensor[0].transpose(1, 2, 0), expected, atol=1e-6)
+
+
+def test_mirror_is_the_second_batch_item_and_only_when_asked():
+    preprocessor = Preprocessor(spec(), mirrored=True)
+    both, _ = preprocessor(image(32, 64), with_mirror=True)
+    np.testing.assert_array_equal(both[1], both[0][:, :, ::-1])
+    one, _ = preprocessor(image(32, 64))
+    assert one.shape[0] == 1
+
+
+def test_letterbox_keeps_the_aspect_and_pads_with_zeros():
+    tensor, transform = Preprocessor(spec(resize='letterbox'), mirrored=False)(image(50, 50))
+    assert (transform.x, transform.y, transform.width, transform.height) == (16, 0, 32, 32)
+    assert not transform.is_whole_input
+    assert not tensor[..., :16].any()
+    assert not tensor[..., 48:].any()
+    assert tensor[..., 16:48].all()
+
+
+def test_letterbox_padding_is_clean_after_an_image_of_another_shape():
+    preprocessor = Preprocessor(spec(resize='letterbox'), mirrored=False)
+    preprocessor(image(32, 64))
+    tensor, _ = preprocessor(image(50, 50))
+    assert not tensor[..., :16].any()
+
+
+def test_focal_length_is_scaled_like_the_columns():
+    camera = Intrinsics(width=1242, height=375, fx=721.5377, fy=721.5377, cx=609.6, cy=172.9)
+    kitti = ImageTransform.plan(1242, 375, spec(width=640, height=192))
+    assert kitti.input_focal_px(camera) == pytest.approx(721.5377 * 640 / 1242)
+
+
+@given(st.integers(8, 300), st.integers(8, 300), st.sampled_from(['stretch', 'letterbox']))
+def test_output_pixels_map_into_the_image_part_of_the_grid(width, height, resize):
+    transform = ImageTransform.plan(width, height, spec(resize=resize))
+    matrix = transform.output_to_grid_23((width, height), (16, 8))
+    # The outer edges of the camera image lie at the outer edges of the placed image.
+    left, top = matrix @ (-0.5, -0.5, 1.0)
+    right, bottom = matrix @ (width - 0.5, height - 0.5, 1.0)
+    assert left == pytest.approx(transform.x / 4 - 0.5)
+    assert top == pytest.approx(transform.y / 4 - 0.5)
+    assert right == pytest.approx((transform.x + transform.width) / 4 - 0.5)
+    assert bottom == pytest.approx((transform.y + transform.height) / 4 - 0.5)
+
+
+def test_read_only_image_is_accepted():
+    bgr = image(40, 80)
+    bgr.flags.writeable = False
+    tensor, _ = Preprocessor(spec(), mirrored=False)(bgr)
+    assert np.isfinite(tensor).all()
