@@ -59,6 +59,8 @@ class OpenVinoEngine:
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_NUM_THREADS': threads,
             'INFERENCE_PRECISION_HINT': PRECISION_HINTS[precision],
+            # Pinned, two processes choose the same cores: both take twice as long.
+            'ENABLE_CPU_PINNING': False,
         }
         try:
             self._model: Any = self._core.read_model(str(file.path))
