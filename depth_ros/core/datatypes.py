@@ -84,6 +84,7 @@ class DepthEstimate:
         is_held: the model card asks not to publish the first frames after a reset, and this
             is one of them.
         times: what each stage took.
+        is_complete: True when every depth is known to be finite; False when it was not looked at.
 
     """
 
@@ -98,6 +99,7 @@ class DepthEstimate:
     is_warm: bool
     is_held: bool
     times: StageTimes
+    is_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

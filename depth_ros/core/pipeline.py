@@ -21,7 +21,7 @@ from depth_ros.core.datatypes import (
     OutputBuffers,
     StageTimes,
 )
-from depth_ros.core.engine_api import Engine
+from depth_ros.core.engine_api import Engine, Tensors
 from depth_ros.core.frame_buffer import FrameBuffer, Window
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.postprocess import decode, enlarge
@@ -79,27 +79,34 @@ class DepthPipeline:
         _check_size(frame)
         kind = self._model.uncertainty.kind
         wants_sigma = with_uncertainty and kind != 'none'
+        intrinsics = self.output_intrinsics(frame.camera)
+        buffers = _buffers(intrinsics, out, with_uncertainty=wants_sigma)
         watch = _StopWatch()
-        image_HW3 = self._rectify(frame)
+        rectified_HW3 = self._rectify(frame)
         watch.lap()
-        tensor, transform = self._preprocess(image_HW3, with_mirror=wants_sigma and kind == 'flip')
+        with_mirror = wants_sigma and kind == 'flip'
+        tensor, transform = self._preprocess(rectified_HW3, with_mirror=with_mirror)
         window = self._buffer.push(frame, tensor)
         watch.lap()
         outputs = self._infer(window)
         watch.lap()
-        grid = decode(
-            outputs,
-            self._model,
-            focal_px=transform.input_focal_px(frame.camera.intrinsics),
-            with_uncertainty=wants_sigma,
-        )
-        intrinsics = self.output_intrinsics(frame.camera)
-        buffers = _buffers(intrinsics, out, with_uncertainty=wants_sigma)
-        unseen_HW = self._unseen(intrinsics)
-        enlarge(grid, transform, buffers.depth_HW, buffers.uncertainty_HW, unseen_HW=unseen_HW)
-        image_HW3 = _image_at(image_HW3, intrinsics)
+        is_complete = self._postprocess(outputs, transform, frame.camera, buffers)
+        image_HW3 = _image_at(rectified_HW3, intrinsics)
         watch.lap()
-        return self._estimate(frame, window, buffers, image_HW3, watch.times())
+        return DepthEstimate(
+            depth_HW=buffers.depth_HW,
+            uncertainty_HW=buffers.uncertainty_HW,
+            image_HW3=image_HW3,
+            intrinsics=intrinsics,
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            reset=window.reset,
+            frames_since_reset=window.frames_since_reset,
+            is_warm=window.is_warm,
+            is_held=not window.is_warm and self._model.temporal.first_frames == 'hold',
+            times=watch.times(),
+            is_complete=is_complete,
+        )
 
     def _rectify(self, frame: Frame) -> ImageU8:
         if frame.camera != self._camera:
@@ -114,38 +121,32 @@ class DepthPipeline:
         self._buffer.store(outputs)
         return outputs
 
-    def _unseen(self, intrinsics: Intrinsics) -> NDArray[np.bool_] | None:
+    def _postprocess(
+        self,
+        outputs: Tensors,
+        transform: ImageTransform,
+        camera: CameraModel,
+        buffers: OutputBuffers,
+    ) -> bool:
+        grid = decode(
+            outputs,
+            self._model,
+            focal_px=transform.input_focal_px(camera.intrinsics),
+            with_uncertainty=buffers.uncertainty_HW is not None,
+        )
+        depth_HW, sigma_HW = buffers.depth_HW, buffers.uncertainty_HW
+        unseen_HW = self._unseen(depth_HW.shape)
+        return enlarge(grid, transform, depth_HW, sigma_HW, unseen_HW=unseen_HW)
+
+    def _unseen(self, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
         if self._rectifier is None or self._rectifier.valid_HW is None:
             return None
         valid_HW = self._rectifier.valid_HW
-        size = (intrinsics.width, intrinsics.height)
-        if valid_HW.shape == size[::-1]:
+        if valid_HW.shape == shape:
             return ~valid_HW
         # A pixel of the smaller image counts as seen when all of it was.
-        seen = cv2.resize(valid_HW.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(valid_HW.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
         return np.asarray(seen) < 1.0
-
-    def _estimate(
-        self,
-        frame: Frame,
-        window: Window,
-        buffers: OutputBuffers,
-        image_HW3: ImageU8,
-        times: StageTimes,
-    ) -> DepthEstimate:
-        return DepthEstimate(
-            depth_HW=buffers.depth_HW,
-            uncertainty_HW=buffers.uncertainty_HW,
-            image_HW3=image_HW3,
-            intrinsics=self.output_intrinsics(frame.camera),
-            stamp_ns=frame.stamp_ns,
-            frame_id=frame.frame_id,
-            reset=window.reset,
-            frames_since_reset=window.frames_since_reset,
-            is_warm=window.is_warm,
-            is_held=not window.is_warm and self._model.temporal.first_frames == 'hold',
-            times=times,
-        )
 
     def _probe(self) -> tuple[int, int]:
         """Run every batch size once, on black; return (width, height) of the output grid."""

@@ -56,6 +56,9 @@ class CloudBuilder:
 
     def __init__(self, config: PointsConfig) -> None:
         self._config = config
+        limits = (config.min_depth_m, config.max_depth_m)
+        sigma_limits = (config.max_uncertainty_m, config.max_relative_uncertainty)
+        self._has_limits = limits != (0.0, math.inf) or sigma_limits != (math.inf, math.inf)
         self._intrinsics: Intrinsics | None = None
         self._ray_x = self._ray_y = np.empty(0, np.float32)
         self._planes = np.empty((FLOATS_PER_POINT, 0, 0), np.float32)
@@ -105,9 +108,9 @@ class CloudBuilder:
         sigma_HW = estimate.uncertainty_HW
         sigma = None if sigma_HW is None else np.ascontiguousarray(sigma_HW[source, ::stride])
         depth = np.ascontiguousarray(estimate.depth_HW[source, ::stride])
-        dropped = self._dropped(depth, sigma)
-        count_dropped = cv2.countNonZero(dropped)
-        if count_dropped:
+        dropped = self._dropped(depth, sigma) if self._must_look(estimate) else None
+        count_dropped = 0 if dropped is None else cv2.countNonZero(dropped)
+        if dropped is not None and count_dropped:
             # 0xFF widened to 32 one bits is a NaN, whatever it is or-ed with.
             np.bitwise_or(depth.view(np.int32), dropped.view(np.int8), out=z.view(np.int32))
             depth = z
@@ -119,6 +122,9 @@ class CloudBuilder:
         planes = [x, y, depth, rgb, no_sigma if sigma is None else sigma]
         cv2.merge(planes, dst=floats_hw5[row : row + count])
         return int(x.size - count_dropped)
+
+    def _must_look(self, estimate: DepthEstimate) -> bool:
+        return self._has_limits or not estimate.is_complete
 
     def _dropped(self, depth: F32, sigma: F32 | None) -> NDArray[np.uint8]:
         """Return 255 where a pixel gives no point, else 0."""

@@ -102,7 +102,7 @@ def enlarge(
     sigma_HW: F32 | None,
     *,
     unseen_HW: Mask | None = None,
-) -> None:
+) -> bool:
     """
     Fill the published images, special values included.
 
@@ -110,18 +110,20 @@ def enlarge(
     :param sigma_HW: written in place [m]: NaN exactly where depth is NaN, +Inf where depth is
         infinite. None when the grid has no sigma.
     :param unseen_HW: True where rectification had no camera pixel; becomes NaN.
+    :returns: True when every depth is finite; False when some may not be.
     """
     _resize_into(grid.depth_hw, transform, depth_HW)
     if sigma_HW is not None and grid.sigma_hw is not None:
         _resize_into(grid.sigma_hw, transform, sigma_HW)
     has_mask = grid.unknown_hw is not None or grid.sky_hw is not None or unseen_HW is not None
     if grid.is_in_range and not has_mask:
-        return
+        return True
     _set_infinite(grid, transform, depth_HW)
     _set_unknown(grid, transform, depth_HW, unseen_HW)
     if sigma_HW is not None:
         sigma_HW[np.isinf(depth_HW)] = np.inf
         sigma_HW[np.isnan(depth_HW)] = np.nan
+    return False
 
 
 def _as_bhw(raw: NDArray[np.float32], name: str) -> F32:

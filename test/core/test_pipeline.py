@@ -184,3 +184,10 @@ def test_stage_times_are_measured():
     assert min(parts) >= 0
     assert times.infer_ns > 0
     assert times.total_ns == sum(parts)
+
+
+@pytest.mark.parametrize(('value', 'complete'), [(51, True), (0, False)])
+def test_estimate_says_when_every_depth_is_finite(value, complete):
+    estimate = pipeline(brightness_engine()).process(frame(value=value))
+    assert estimate.is_complete == complete
+    assert np.isfinite(estimate.depth_HW).all() == complete

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Points lie on their rays, carry their colour and sigma, and NaN is told apart."""
 
+from dataclasses import replace
+
 from depth_ros.core.camera import Intrinsics
 from depth_ros.core.config import PointsConfig
 from depth_ros.core.datatypes import DepthEstimate, StageTimes
@@ -137,10 +139,7 @@ def test_builder_follows_a_change_of_camera():
     builder = CloudBuilder(PointsConfig())
     builder.build(estimate())
     other = Intrinsics(width=WIDTH, height=HEIGHT, fx=80.0, fy=90.0, cx=34.2, cy=19.7)
-    wide = estimate()
-    narrow = DepthEstimate(
-        **{name: getattr(wide, name) for name in wide.__slots__} | {'intrinsics': other}
-    )
+    narrow = replace(estimate(), intrinsics=other)
     x = builder.build(narrow).points['x']
     np.testing.assert_allclose(x, build().points['x'] / 2, rtol=1e-5)
 
@@ -149,3 +148,11 @@ def test_nan_in_one_cloud_leaves_no_trace_in_the_next():
     builder = CloudBuilder(PointsConfig())
     builder.build(estimate(depth=depth_with(np.nan)))
     assert builder.build(estimate()).is_dense
+
+
+@pytest.mark.parametrize('config', [PointsConfig(), PointsConfig(max_depth_m=30.0)])
+def test_complete_depth_gives_the_same_cloud_without_looking(config):
+    looked = CloudBuilder(config).build(estimate())
+    trusted = CloudBuilder(config).build(replace(estimate(), is_complete=True))
+    assert trusted.points.tobytes() == looked.points.tobytes()
+    assert trusted.is_dense == looked.is_dense
