@@ -100,6 +100,8 @@ class Preprocessor:
         self._offset = -mean / std
         self._channels = (2, 1, 0) if spec.color_order == 'rgb' else (0, 1, 2)
         self._last: ImageTransform | None = None
+        self._small_hw3 = np.empty((0, 0, 3), np.uint8)
+        self._planes_3hw = np.empty((3, 0, 0), np.uint8)
 
     def __call__(
         self, image_HW3: NDArray[np.uint8], *, with_mirror: bool = False
@@ -113,21 +115,30 @@ class Preprocessor:
         height, width = image_HW3.shape[:2]
         transform = ImageTransform.plan(width, height, self._spec)
         if transform != self._last:
-            self._tensor_B3hw.fill(0.0)
-            self._last = transform
+            self._allocate(transform)
         self._fill(image_HW3, transform)
         if not with_mirror:
             return self._tensor_B3hw[:1], transform
-        np.copyto(self._tensor_B3hw[1], self._tensor_B3hw[0, :, :, ::-1])
+        for plane, mirrored in zip(self._tensor_B3hw[0], self._tensor_B3hw[1], strict=True):
+            cv2.flip(plane, 1, dst=mirrored)
         return self._tensor_B3hw, transform
+
+    def _allocate(self, transform: ImageTransform) -> None:
+        # Buffers that live on: allocating the planes anew costs more than filling them.
+        size = (transform.height, transform.width)
+        self._tensor_B3hw.fill(0.0)
+        self._small_hw3 = np.empty((*size, 3), np.uint8)
+        self._planes_3hw = np.empty((3, *size), np.uint8)
+        self._last = transform
 
     def _fill(self, image_HW3: NDArray[np.uint8], t: ImageTransform) -> None:
         interpolation = INTERPOLATION[self._spec.interpolation]
-        small = cv2.resize(image_HW3, (t.width, t.height), interpolation=interpolation)
-        planes = cv2.split(small)
+        size = (t.width, t.height)
+        cv2.resize(image_HW3, size, dst=self._small_hw3, interpolation=interpolation)
+        cv2.split(self._small_hw3, list(self._planes_3hw))
         content = self._tensor_B3hw[0, :, t.y : t.y + t.height, t.x : t.x + t.width]
         for target, source in enumerate(self._channels):
             gain, offset = float(self._gain[target]), float(self._offset[target])
-            # One pass: gain * plane + 0 * plane + offset, in float32.
-            plane = planes[source]
-            content[target] = cv2.addWeighted(plane, gain, plane, 0.0, offset, dtype=cv2.CV_32F)
+            # One pass in float32: gain * plane + 0 * plane + offset.
+            plane, out = self._planes_3hw[source], content[target]
+            cv2.addWeighted(plane, gain, plane, 0.0, offset, dst=out, dtype=cv2.CV_32F)
