@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 
@@ -40,7 +41,7 @@ from depth_ros.engines.probe import probe_images, run_sequence
 from depth_ros.engines.processor import physical_cores
 from depth_ros.errors import ConfigError, ModelError
 
-__all__ = ['BACKENDS', 'LoadedModel', 'load_model', 'resolve_model']
+__all__ = ['BACKENDS', 'LoadedModel', 'available_backends', 'load_model', 'resolve_model']
 
 AUTO = 'auto'
 REFERENCE = 'onnxruntime'
@@ -55,12 +56,14 @@ class Backend:
 
     Fields:
         open: imports the library and loads a file with a number of threads.
-        package: what pip installs.
+        module: the library, as it is imported.
+        package: the library, as pip installs it.
         tolerance: of the comparison with the reference; None for the reference itself.
 
     """
 
     open: Callable[[OnnxFile, int], Engine]
+    module: str
     package: str
     tolerance: ParityTolerance | None
 
@@ -114,6 +117,19 @@ def load_model(path_or_name: str, *, engine: str = AUTO, threads: int = 0) -> Lo
         sha256=file_sha256(file.path),
         selection=selection,
     )
+
+
+def available_backends() -> dict[str, str]:
+    """Return, for each back end, the version of its library or how to get it."""
+    return {name: _library(backend) for name, backend in BACKENDS.items()}
+
+
+def _library(backend: Backend) -> str:
+    try:
+        module = import_module(backend.module)
+    except ImportError as error:
+        return f'not usable ({error}): pip install {backend.package}'
+    return f'{backend.module} {module.__version__}'
 
 
 class _Loader:
@@ -215,9 +231,13 @@ def _open_openvino_bf16(file: OnnxFile, threads: int) -> Engine:
 
 
 BACKENDS: dict[str, Backend] = {
-    REFERENCE: Backend(open=_open_onnxruntime, package='onnxruntime', tolerance=None),
-    'openvino': Backend(open=_open_openvino, package='openvino', tolerance=FP32_TOLERANCE),
+    REFERENCE: Backend(
+        open=_open_onnxruntime, module='onnxruntime', package='onnxruntime', tolerance=None
+    ),
+    'openvino': Backend(
+        open=_open_openvino, module='openvino', package='openvino', tolerance=FP32_TOLERANCE
+    ),
     'openvino_bf16': Backend(
-        open=_open_openvino_bf16, package='openvino', tolerance=BF16_TOLERANCE
+        open=_open_openvino_bf16, module='openvino', package='openvino', tolerance=BF16_TOLERANCE
     ),
 }

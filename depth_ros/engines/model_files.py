@@ -95,7 +95,8 @@ def _ament_folders() -> Iterator[Path]:
         return
     try:
         yield Path(get_package_share_directory(PACKAGE)) / FOLDER
-    except LookupError:
+    except (LookupError, OSError):
+        # The package is not in the index, or no ROS 2 installation is sourced.
         return
 
 

@@ -31,10 +31,18 @@ from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 from numpy.typing import NDArray
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 BACKEND = 'onnxruntime'
 # Stated, because the default list of a wheel changes with the wheel.
 PROVIDERS = ('CPUExecutionProvider',)
+# The library's own exceptions have no base in common but Exception.
+LIBRARY_ERRORS: tuple[type[Exception], ...] = (
+    *(v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)),
+    RuntimeError,
+    ValueError,
+    MemoryError,
+)
 LOG_NOTHING_BUT_FATAL = 4  # every error is raised as well
 DTYPES = {
     'tensor(float)': 'float32',
@@ -60,7 +68,7 @@ class OnnxRuntimeEngine:
             self._session: Any = ort.InferenceSession(
                 str(file.path), _options(threads), providers=list(PROVIDERS)
             )
-        except Exception as error:  # its exceptions have no base of their own
+        except LIBRARY_ERRORS as error:
             raise ModelError(f'{file.path}: {BACKEND} cannot load it: {error}') from error
         self._path = file.path
         self._spec = EngineSpec(
@@ -91,7 +99,7 @@ class OnnxRuntimeEngine:
         feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         try:
             arrays = self._session.run(self._output_names, feed)
-        except Exception as error:
+        except LIBRARY_ERRORS as error:
             raise DeviceError(f'{self._path}: {BACKEND} failed to run: {error}') from error
         outputs = dict(zip(self._output_names, arrays, strict=True))
         check_outputs(self._spec, outputs)
