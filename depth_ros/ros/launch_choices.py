@@ -78,6 +78,12 @@ ARGUMENTS: Mapping[str, Argument] = {
     'rviz': Argument('Start RViz (package rviz2) as well.', default=FALSE),
     'rviz_frame': Argument('Fixed frame of RViz; empty: that of the configuration.'),
 }
+REPLAY_ARGUMENTS: Mapping[str, Argument] = {
+    'bag': Argument('Bag with a camera, and with LiDAR for the score.'),
+    'rate': Argument('Speed of the replay; 1 = real time.', default='1.0'),
+    'evaluation': Argument('Record the depth and score it.', default=TRUE),
+    'output': Argument('Folder of the recording and the score.', default='replay'),
+}
 
 
 def is_true(name: str, text: str) -> bool:
@@ -166,3 +172,9 @@ def misspelt(given: Mapping[str, str]) -> list[str]:
         for name, match in matches
         if match
     ]
+
+
+def recorded_topics(given: Mapping[str, str]) -> list[str]:
+    """Return what the score needs of the node, in its namespace."""
+    names = ('depth/image_rect', 'depth/camera_info', 'depth/uncertainty')
+    return [_in_namespace(given, name) for name in names]
