@@ -108,3 +108,16 @@ def test_misspelt_argument_is_told_and_foreign_ones_are_not() -> None:
     assert choices.misspelt(arguments) == [
         'launch argument image_topics is not used: did you mean image_topic?'
     ]
+
+
+def test_recorded_topics_are_in_the_namespace_of_the_node() -> None:
+    assert choices.recorded_topics(given(namespace='front')) == [
+        '/front/depth/image_rect',
+        '/front/depth/camera_info',
+        '/front/depth/uncertainty',
+    ]
+
+
+def test_replay_arguments_do_not_hide_those_of_the_node() -> None:
+    assert not set(choices.REPLAY_ARGUMENTS) & set(choices.ARGUMENTS)
+    assert choices.misspelt(given(**dict.fromkeys(choices.REPLAY_ARGUMENTS, 'x'))) == []
