@@ -1,0 +1,179 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Where the predictions come from: the pipeline, frame by frame, or a recording of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import cv2
+from depth_ros.bags.reader import BagReader
+from depth_ros.bags.records import CAMERA_INFO, IMAGE
+from depth_ros.bags.streams import depth_images
+from depth_ros.core.camera import CameraModel, Rectifier
+from depth_ros.core.datatypes import Frame, ImageU8
+from depth_ros.core.message_fields import camera_from_info, stamp_ns
+from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.sync import increasing, Stamped
+from depth_ros.errors import BagError, FrameError
+from depth_ros.evaluation.session import Prediction
+import numpy as np
+
+DEPTH_SUFFIX = 'depth/image_rect'
+SIGMA_NAME = 'uncertainty'
+INFO_NAME = 'camera_info'
+
+
+class NotPredicted(Exception):  # noqa: N818  (it is no error of the program)
+    """There is no prediction for this frame; the reason, and more for the table of frames."""
+
+    def __init__(self, reason: str, detail: str = '') -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class Predictor(Protocol):
+    """Turns the frames of a bag into depth, in order, each once."""
+
+    def predict(self, frame: Frame) -> Prediction:
+        """
+        Return the depth of the next frame.
+
+        :raises NotPredicted: it has none, and why.
+        """
+        ...
+
+
+class PipelinePredictor:
+    """The model, through the pipeline that the node runs."""
+
+    def __init__(self, pipeline: DepthPipeline) -> None:
+        self._pipeline = pipeline
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Run the pipeline; frames that the node would not publish are not predicted."""
+        try:
+            estimate = self._pipeline.process(frame)
+        except FrameError as error:
+            raise NotPredicted('refused by the pipeline', str(error)) from error
+        if estimate.is_held:
+            raise NotPredicted('held: too little past after a reset of the temporal state')
+        return Prediction.of(estimate)
+
+
+class RecordedPredictor:
+    """What a node has published and a recorder has stored, matched by identical stamps."""
+
+    def __init__(self, recording: BagReader, depth_topic: str | None) -> None:
+        depth, info, sigma = _recorded_topics(recording, depth_topic)
+        self.topics = {'depth': depth, 'depth_camera_info': info, 'uncertainty': sigma}
+        self._rectifier: Rectifier | None = None
+        self._depth = _ByStamp(depth_images(recording, depth))
+        self._info = _ByStamp(_infos(recording, info))
+        self._sigma = None if sigma is None else _ByStamp(depth_images(recording, sigma))
+
+    def predict(self, frame: Frame) -> Prediction:
+        """Return what was published for the frame; frames that were dropped have nothing."""
+        depth = self._depth.at(frame.stamp_ns)
+        if depth is None:
+            raise NotPredicted('not published by the node')
+        info = self._info.at(frame.stamp_ns)
+        if info is None:
+            raise NotPredicted('published without camera_info')
+        sigma = None if self._sigma is None else self._sigma.at(frame.stamp_ns)
+        intrinsics = info.camera.intrinsics
+        size = (intrinsics.height, intrinsics.width)
+        if depth.depth_HW.shape != size:
+            raise NotPredicted('published with a camera_info of another size')
+        return Prediction(
+            stamp_ns=depth.stamp_ns,
+            frame_id=depth.frame_id,
+            depth_HW=depth.depth_HW,
+            uncertainty_HW=None if sigma is None else sigma.depth_HW,
+            image_HW3=self._image(frame, size),
+            intrinsics=intrinsics,
+            times=None,
+        )
+
+    def _image(self, frame: Frame, size: tuple[int, int]) -> ImageU8:
+        image = frame.image_HW3
+        if frame.camera.needs_rectification:
+            if self._rectifier is None or self._rectifier.camera != frame.camera:
+                self._rectifier = Rectifier(frame.camera)
+            image = self._rectifier(image)
+        if image.shape[:2] == size:
+            return image
+        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Info:
+    """The calibration of one published depth image."""
+
+    stamp_ns: int
+    camera: CameraModel
+
+
+def _infos(recording: BagReader, topic: str) -> Iterator[_Info]:
+    for item in recording.messages([topic]):
+        try:
+            camera = camera_from_info(item.message, is_rectified_image=True)
+        except FrameError as error:
+            raise BagError(f"recording '{recording.path}', topic '{topic}': {error}") from error
+        yield _Info(stamp_ns=stamp_ns(item.message.header), camera=camera)
+
+
+ItemT = TypeVar('ItemT', bound=Stamped)
+
+
+class _ByStamp(Generic[ItemT]):
+    """Looks up rising stamps in a stream of rising stamps, holding one item."""
+
+    def __init__(self, items: Iterator[ItemT]) -> None:
+        # A stamp that was published twice is the same frame again: the first one counts.
+        self._items = increasing(items, on_drop=lambda item: None)
+        self._next = next(self._items, None)
+
+    def at(self, stamp_ns: int) -> ItemT | None:
+        while self._next is not None and self._next.stamp_ns < stamp_ns:
+            self._next = next(self._items, None)
+        found = self._next
+        return found if found is not None and found.stamp_ns == stamp_ns else None
+
+
+def _recorded_topics(recording: BagReader, given: str | None) -> tuple[str, str, str | None]:
+    """Return the topics of depth, camera_info and uncertainty; the node names them alike."""
+    present = {info.name: info for info in recording.topics if info.count}
+    images = [name for name, info in present.items() if info.msgtype == IMAGE]
+    candidates = [name for name in images if name.endswith(DEPTH_SUFFIX)]
+    if given is not None:
+        candidates = [recording.topic(given).name]
+    if len(candidates) != 1:
+        raise BagError(
+            f"recording '{recording.path}' has {len(candidates)} topics of depth images "
+            f'({", ".join(candidates) or f"none ends in {DEPTH_SUFFIX}"}; image topics: '
+            f'{", ".join(images) or "none"}): choose one with --depth-topic'
+        )
+    space = candidates[0].rpartition('/')[0]
+    info, sigma = f'{space}/{INFO_NAME}', f'{space}/{SIGMA_NAME}'
+    if info not in present or present[info].msgtype != CAMERA_INFO:
+        raise BagError(
+            f"recording '{recording.path}' has depth '{candidates[0]}' but no '{info}': record "
+            'it too, metres at a pixel need the camera'
+        )
+    return candidates[0], info, sigma if sigma in images else None
