@@ -26,7 +26,7 @@ from typing import Any
 
 from depth_ros.core.engine_api import EngineSpec, Tensors, TensorSpec
 from depth_ros.engines.onnx_file import OnnxFile
-from depth_ros.engines.tensors import check_inputs, check_outputs
+from depth_ros.engines.tensors import check_inputs, check_outputs, one_line
 from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,9 @@ class OnnxRuntimeEngine:
                 str(file.path), _options(threads), providers=list(PROVIDERS)
             )
         except LIBRARY_ERRORS as error:
-            raise ModelError(f'{file.path}: {BACKEND} cannot load it: {error}') from error
+            raise ModelError(
+                f'{file.path}: {BACKEND} cannot load it: {one_line(error)}'
+            ) from error
         self._path = file.path
         self._spec = EngineSpec(
             backend=BACKEND,
@@ -100,7 +102,9 @@ class OnnxRuntimeEngine:
         try:
             arrays = self._session.run(self._output_names, feed)
         except LIBRARY_ERRORS as error:
-            raise DeviceError(f'{self._path}: {BACKEND} failed to run: {error}') from error
+            raise DeviceError(
+                f'{self._path}: {BACKEND} failed to run: {one_line(error)}'
+            ) from error
         outputs = dict(zip(self._output_names, arrays, strict=True))
         check_outputs(self._spec, outputs)
         return outputs

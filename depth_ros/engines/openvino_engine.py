@@ -26,7 +26,7 @@ from typing import Any
 
 from depth_ros.core.engine_api import EngineSpec, Tensors, TensorSpec
 from depth_ros.engines.onnx_file import OnnxFile
-from depth_ros.engines.tensors import check_inputs, check_outputs
+from depth_ros.engines.tensors import check_inputs, check_outputs, one_line
 from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 from numpy.typing import NDArray
@@ -141,9 +141,7 @@ class OpenVinoEngine:
         return np.ascontiguousarray(array)
 
     def _sentence(self, what: str, error: Exception) -> str:
-        # The library's messages are many lines, the first of which are its own source files.
-        reason = ' '.join(str(error).split())
-        return f'{self._path}: {self._backend} {what}: {reason}'
+        return f'{self._path}: {self._backend} {what}: {one_line(error)}'
 
 
 def _check_capability(core: Any, precision: str, backend: str) -> None:

@@ -23,6 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def one_line(error: Exception) -> str:
+    """Return a library's message, often many lines, as one."""
+    return ' '.join(str(error).split())
+
+
 def check_inputs(spec: EngineSpec, inputs: Tensors) -> None:
     """
     Refuse missing and superfluous inputs, and wrong shapes and dtypes.
