@@ -29,18 +29,15 @@ import sys
 
 from depth_ros.bags.reader import BagReader, resolve_topic
 from depth_ros.errors import ConfigError, DepthRosError
-from depth_ros.evaluation.demo_summary import DemoSummary, print_summary, summarize
+from depth_ros.evaluation.demo_summary import (
+    DemoSummary,
+    print_summary,
+    RECORDED_TOPICS,
+    summarize,
+)
 from depth_ros.evaluation.processes import local_graph, Program
 
 CLIP = Path(__file__).resolve().parents[2] / 'demo' / 'kitti_0005'
-RECORDED_TOPICS = (
-    'depth/image_rect',
-    'depth/camera_info',
-    'depth/uncertainty',
-    'depth/image_color',
-    'points',
-    '/diagnostics',
-)
 # The node loads a model and an engine; the recorder finds the publishers.
 START_SECONDS = 60.0
 SCORE_SECONDS = 180.0

@@ -27,7 +27,14 @@ from rich.console import Console
 from rich.table import Table
 
 DEPTH_TOPIC = '/depth/image_rect'
-DIAGNOSTICS_TOPIC = '/diagnostics'
+RECORDED_TOPICS = (
+    DEPTH_TOPIC,
+    '/depth/camera_info',
+    '/depth/uncertainty',
+    '/depth/image_color',
+    '/points',
+    '/diagnostics',
+)
 DIAGNOSTICS_TYPE = 'diagnostic_msgs/msg/DiagnosticArray'
 NODE_NAME = 'mono_depth_node'
 PAGE = next(name for name in PAGES if name.endswith('.html'))
@@ -62,7 +69,7 @@ class DemoSummary:
 
     def problems(self) -> list[str]:
         """Return one sentence for each thing that is not as it should be."""
-        silent = [topic for topic, count in self.counts.items() if count == 0]
+        silent = [topic for topic in RECORDED_TOPICS if not self.counts.get(topic)]
         found = [f'{self.recorded}: nothing was recorded on {topic}' for topic in silent]
         if self.frames_out < self.frames_in:
             found.append(
