@@ -146,8 +146,9 @@ def project(
     xyz = np.asarray(xyz_lidar_N3, np.float32)
     matrix_34 = intrinsics.K_33 @ cam_T_lidar[:3]
     offset_3 = matrix_34[:, 3].astype(np.float32)
-    uvw_3N = matrix_34[:, :3].astype(np.float32) @ xyz.T
-    uvw_3N += offset_3[:, None]
+    with np.errstate(invalid='ignore'):
+        uvw_3N = matrix_34[:, :3].astype(np.float32) @ xyz.T
+        uvw_3N += offset_3[:, None]
     is_front = uvw_3N[2] > MIN_CAMERA_Z_M  # False for NaN.
     if convention == 'kitti_export':
         is_front &= xyz[:, 0] >= 0

@@ -24,14 +24,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-import hashlib
 from itertools import count
 from pathlib import Path
-import platform
 from typing import Any
 
-import cv2
-from depth_ros import __version__
 from depth_ros.bags.reader import BagReader, resolve_topic
 from depth_ros.bags.records import LidarSweep, SkippedMessage
 from depth_ros.bags.streams import frames, odometry, static_transforms, sweeps
@@ -39,9 +35,10 @@ from depth_ros.core.config import PipelineConfig
 from depth_ros.core.datatypes import Frame
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.core.sync import increasing, pair_streams
-from depth_ros.engines.factory import load_model, LoadedModel
+from depth_ros.engines.factory import load_model
 from depth_ros.errors import BagError, FrameError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig, Topics
+from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, scores, versions
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
 from depth_ros.evaluation.report import (
     json_bytes,
@@ -59,13 +56,9 @@ from depth_ros.evaluation.sources import (
     RecordedPredictor,
 )
 from depth_ros.evaluation.truth import LidarTruth
-import numpy as np
 
 # (frames done, frames in all); called after every frame.
 OnFrame = Callable[[int, int], None]
-
-# A bag of a hundred gigabytes is told from another by names, sizes and both ends of its files.
-FINGERPRINT_BYTES = 1 << 20
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -123,7 +116,7 @@ def evaluate(
         loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
         pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
         session = run.score(PipelinePredictor(pipeline))
-        facts = {'model': _model_facts(loaded), 'command': command}
+        facts = {'model': model_facts(loaded), 'command': command}
         spec = loaded.engine.spec
         return run.finish(session, facts, {spec.backend: spec.version})
 
@@ -231,12 +224,12 @@ class _Run:
             'name': self._reader.path.name,
             'path': str(self._reader.path),
             'fingerprint': fingerprint(self._reader.path),
-            'size_bytes': sum(file.stat().st_size for file in _files(self._reader.path)),
+            'size_bytes': sum(file.stat().st_size for file in files_of(self._reader.path)),
             'topics': self._topics,
         }
-        versions = {**_versions(), **engine_versions}
+        all_versions = {**versions(), **engine_versions}
         return Evaluation(
-            result={**_scores(session, self._dropped_sweeps), **self._rest(facts, bag, versions)},
+            result={**scores(session, self._dropped_sweeps), **self._rest(facts, bag, all_versions)},
             folder=self._folder,
             _session=session,
             _table=self._table,
@@ -323,76 +316,3 @@ def _resolved(reader: BagReader, topics: Topics, config: EvaluationConfig) -> di
     if config.motion_compensation:
         resolved['odometry'] = resolve_topic(reader, 'odometry', topics.odometry)
     return resolved
-
-
-def _scores(session: Session, dropped_sweeps: int) -> dict[str, Any]:
-    """Return what was measured, the headline first."""
-    depth = session.depth
-    pixels = max(depth.truth_pixels, 1)
-    by_range = {
-        name: {**means.by_frame(), 'frames': means.frames, 'pixels': means.pixels}
-        for name, means in depth.by_range.items()
-    }
-    return {
-        'depth': depth.overall.by_frame(),
-        'by_range': by_range,
-        'by_pixel': {**depth.overall.by_pixel(), 'pixels': depth.overall.pixels},
-        'uncertainty': session.uncertainty.result(),
-        'latency': session.latency(),
-        'truth': {
-            'pixels': depth.truth_pixels,
-            'missing_share': depth.missing / pixels,
-            'infinite_share': depth.infinite / pixels,
-            'lidar_points': session.lidar_points,
-            'lidar_points_without_return': session.lidar_invalid,
-            'sweeps_dropped': dropped_sweeps,
-        },
-        'frames': {
-            'processed': session.frames,
-            'scored': session.scored,
-            'skipped': dict(sorted(session.skipped.items())),
-        },
-    }
-
-
-def _model_facts(loaded: LoadedModel) -> dict[str, Any]:
-    card = loaded.card
-    return {
-        'name': card.name,
-        'revision': card.revision,
-        'licence': card.licence,
-        'training_data': card.training_data,
-        'path': str(loaded.path),
-        'sha256': loaded.sha256,
-        'uncertainty': card.uncertainty.kind,
-        'engine': loaded.engine.spec.backend,
-        'device': loaded.engine.spec.device,
-        'precision': loaded.engine.spec.precision,
-        'selection': loaded.selection,
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        'depth_ros': __version__,
-        'python': platform.python_version(),
-        'numpy': np.__version__,
-        'opencv': cv2.__version__,
-    }
-
-
-def fingerprint(bag: Path) -> str:
-    """Return sha256 over the names, sizes and both ends (1 MiB each) of the files of a bag."""
-    digest = hashlib.sha256()
-    for file in _files(bag):
-        size = file.stat().st_size
-        digest.update(f'{file.name}\0{size}\0'.encode())
-        with file.open('rb') as stream:
-            digest.update(stream.read(FINGERPRINT_BYTES))
-            stream.seek(max(size - FINGERPRINT_BYTES, 0))
-            digest.update(stream.read(FINGERPRINT_BYTES))
-    return digest.hexdigest()
-
-
-def _files(bag: Path) -> list[Path]:
-    return [bag] if bag.is_file() else sorted(file for file in bag.iterdir() if file.is_file())
