@@ -164,8 +164,8 @@ def test_write_card_contradicting_the_graph_leaves_the_file(tmp_path):
 @pytest.mark.parametrize(
     ('key', 'value', 'sentence'),
     [
-        ('licens', 'MIT', "licens = 'MIT': unknown key; did you mean 'licence'?"),
-        ('input.widht', 640, "input.widht = 640: unknown key; did you mean 'input.width'?"),
+        ('licence2', 'MIT', "licence2 = 'MIT': unknown key; did you mean 'licence'?"),
+        ('input.width2', 640, "input.width2 = 640: unknown key; did you mean 'input.width'?"),
         ('output.zzz', 1, 'output.zzz = 1: unknown key; known are'),
         ('temporal.states.0.shap', 1, "did you mean 'temporal.states[0].shape'?"),
         ('input.width', '64', "input.width = '64': must be a whole number"),
