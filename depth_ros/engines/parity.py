@@ -81,12 +81,12 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """True when every output lies within the tolerance."""
+        """Tell whether every output lies within the tolerance."""
         return not self.failures
 
     @property
     def worst_relative(self) -> float:
-        """The largest relative error of all."""
+        """Return the largest relative error of all."""
         return max(tensor.max_relative for tensor in self.tensors)
 
 
