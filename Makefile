@@ -58,7 +58,7 @@ lint: $(VENV)/.lint
 	$(VENV)/bin/ament_pep257 $(SOURCES)
 
 bench: $(VENV)/.test
-	$(RUN) -m benchmarks
+	for program in benchmarks/[a-z]*.py; do $(RUN) -m benchmarks.$$(basename $$program .py); done
 
 clean:
 	rm -rf $(VENV) $(JAZZY) build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

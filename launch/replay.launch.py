@@ -57,24 +57,17 @@ def _actions(context):
     with BagReader(bag) as reader:
         image = resolve_topic(reader, 'image', given.get('image_topic'))
         info = resolve_topic(reader, 'camera_info', given.get('camera_info_topic'))
-    node = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(
-            str(Path(get_package_share_directory('depth_ros'), 'launch', 'mono_depth.launch.py'))
-        ),
-        launch_arguments={
-            'image_topic': image,
-            'camera_info_topic': info,
-            'use_sim_time': 'true',
-        }.items(),
-    )
+    remaps = {'image_topic': image, 'camera_info_topic': info, 'use_sim_time': 'true'}
+    launch_file = Path(get_package_share_directory('depth_ros'), 'launch', 'mono_depth.launch.py')
+    source = PythonLaunchDescriptionSource(str(launch_file))
+    node = IncludeLaunchDescription(source, launch_arguments=remaps.items())
     replay = _program('replay_bag', bag, '--rate', given['rate'])
     if not choices.is_true('evaluation', given['evaluation']):
         return [node, replay, _after(replay, Shutdown(reason='the bag has ended'))]
     recorded = str(output / 'recorded')
     recorder = _program('record_topics', recorded, *choices.recorded_topics(given))
-    score = _program(
-        'evaluate', bag, '--predictions', recorded, '--output', str(output / 'evaluation')
-    )
+    results = str(output / 'evaluation')
+    score = _program('evaluate', bag, '--predictions', recorded, '--output', results)
     stop = SignalProcess(signal_number='SIGINT', process_matcher=matches_action(recorder))
     return [
         _after(replay, EmitEvent(event=stop)),

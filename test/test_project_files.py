@@ -98,6 +98,12 @@ def test_executable_is_three_lines_that_call_main(name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize('module', sorted(modules_with_main().values()))
+def test_program_runs_as_a_module(module: str) -> None:
+    source = read(f'{module.replace(".", "/")}.py')
+    assert source.endswith("if __name__ == '__main__':\n    sys.exit(main())\n")
+
+
 def test_console_scripts_are_the_programs_under_names_of_their_own() -> None:
     entry_points = ast.literal_eval(setup_arguments()['entry_points'])['console_scripts']
     scripts = dict(re.split(r' = |:', entry)[:2] for entry in entry_points)

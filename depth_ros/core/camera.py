@@ -1,5 +1,17 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """
 Pinhole cameras: intrinsics that know their image size, rays, binning, ROI, rectification.
 
@@ -39,7 +51,7 @@ class Intrinsics:
 
     @property
     def K_33(self) -> NDArray[np.float64]:
-        """The 3x3 camera matrix [px]."""
+        """Return the 3x3 camera matrix [px]."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float64)
 
     def resized(self, width: int, height: int) -> Intrinsics:
@@ -130,14 +142,14 @@ class CameraModel:
 
     @cached_property
     def window(self) -> Roi:
-        """The delivered window in full-resolution pixels; never of zero size."""
+        """Return the delivered window in full-resolution pixels; never of zero size."""
         if self.roi.width == 0:
             return Roi(x=0, y=0, width=self.width, height=self.height)
         return self.roi
 
     @cached_property
     def needs_rectification(self) -> bool:
-        """True when the delivered image is not the rectified one."""
+        """Tell whether the delivered image is not the rectified one."""
         if self.is_rectified_image:
             return False
         k, p = self.k, self._p_intrinsics()

@@ -183,7 +183,7 @@ class StateSpec:
     After a reset the input is filled with zeros of ``shape``.
     """
 
-    input: str
+    input: str  # noqa: A003
     output: str
     shape: tuple[int, ...]
 
@@ -233,7 +233,7 @@ class TemporalSpec:
 
     @property
     def is_stateful(self) -> bool:
-        """True when a result depends on earlier frames."""
+        """Tell whether a result depends on earlier frames."""
         return self.window > 1 or bool(self.states)
 
 
@@ -245,7 +245,7 @@ class ModelSpec:
     revision: str
     licence: str
     training_data: str
-    input: InputSpec
+    input: InputSpec  # noqa: A003
     output: OutputSpec
     uncertainty: UncertaintySpec
     sky: SkySpec

@@ -1,5 +1,17 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """
 Depth, colour and uncertainty to points, laid out as PointCloud2 wants its bytes.
 
@@ -103,7 +115,8 @@ class CloudBuilder:
     def _fill_tile(self, estimate: DepthEstimate, floats_hw5: Any, row: int) -> int:
         """Write one band of rows; return how many of its pixels are points."""
         stride, count = self._config.stride, min(TILE_ROWS, floats_hw5.shape[0] - row)
-        source = slice(row * stride, (row + count - 1) * stride + 1, stride)
+        stop = row + count
+        source = slice(row * stride, (stop - 1) * stride + 1, stride)
         x, y, z, rgb, no_sigma = self._planes[:, :count]
         sigma_HW = estimate.uncertainty_HW
         sigma = None if sigma_HW is None else np.ascontiguousarray(sigma_HW[source, ::stride])
@@ -115,12 +128,12 @@ class CloudBuilder:
             np.bitwise_or(depth.view(np.int32), dropped.view(np.int8), out=z.view(np.int32))
             depth = z
         np.multiply(depth, self._ray_x, out=x)
-        np.multiply(depth, self._ray_y[row : row + count], out=y)
+        np.multiply(depth, self._ray_y[row:stop], out=y)
         color = np.ascontiguousarray(estimate.image_HW3[source, ::stride])
         cv2.cvtColor(color, cv2.COLOR_BGR2BGRA, dst=rgb.view(np.uint8).reshape(*rgb.shape, 4))
         rgb.view(np.uint32)[...] &= COLOR_BITS
         planes = [x, y, depth, rgb, no_sigma if sigma is None else sigma]
-        cv2.merge(planes, dst=floats_hw5[row : row + count])
+        cv2.merge(planes, dst=floats_hw5[row:stop])
         return int(x.size - count_dropped)
 
     def _must_look(self, estimate: DepthEstimate) -> bool:

@@ -1,5 +1,17 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """
 Camera image to network tensor, with the record that leads back.
 
@@ -59,7 +71,7 @@ class ImageTransform:
 
     @property
     def is_whole_input(self) -> bool:
-        """True when the image fills the tensor: nothing was padded."""
+        """Tell whether the image fills the tensor: nothing was padded."""
         return (self.width, self.height) == (self.input_width, self.input_height)
 
     def input_focal_px(self, camera: Intrinsics) -> float:
@@ -136,7 +148,8 @@ class Preprocessor:
         size = (t.width, t.height)
         cv2.resize(image_HW3, size, dst=self._small_hw3, interpolation=interpolation)
         cv2.split(self._small_hw3, list(self._planes_3hw))
-        content = self._tensor_B3hw[0, :, t.y : t.y + t.height, t.x : t.x + t.width]
+        bottom, right = t.y + t.height, t.x + t.width
+        content = self._tensor_B3hw[0, :, t.y : bottom, t.x : right]
         for target, source in enumerate(self._channels):
             gain, offset = float(self._gain[target]), float(self._offset[target])
             # One pass in float32: gain * plane + 0 * plane + offset.

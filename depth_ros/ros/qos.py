@@ -1,5 +1,17 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """Quality of service of every topic, and the Fast DDS profile that large messages need."""
 
 from __future__ import annotations
@@ -8,10 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 import os
 from pathlib import Path
 
+from depth_ros.ros.share import share_file
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-
-from depth_ros.ros.share import share_file
 
 FASTDDS_PROFILE = 'config/fastdds.xml'
 # Read by Fast DDS 3 (Kilted and later) and by Fast DDS 2 (Jazzy, Humble). Kilted's warns at

@@ -1,5 +1,17 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """
 Start and stop a ROS program so that Ctrl-C always ends it cleanly.
 
@@ -18,10 +30,9 @@ import threading
 from types import FrameType
 from typing import Any
 
+from depth_ros.ros.qos import load_fastdds_profile
 import rclpy
 from rclpy.signals import SignalHandlerOptions
-
-from depth_ros.ros.qos import load_fastdds_profile
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # The longest wait for a stop to be seen: rclpy's wait does not end at a signal of ours.
@@ -37,10 +48,10 @@ class StopRequest:
 
     @property
     def is_set(self) -> bool:
-        """True once the program has to end."""
+        """Tell whether the program has to end."""
         return self._event.is_set()
 
-    def set(self, exit_code: int = 0) -> None:
+    def set(self, exit_code: int = 0) -> None:  # noqa: A003
         """Ask for the end; the first non-zero exit code stays."""
         self.exit_code = self.exit_code or exit_code
         self._event.set()

@@ -1,15 +1,27 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """Windows, states and every rule by which the past is forgotten."""
 
 from dataclasses import replace
+from test.synthetic import frame
 
 from depth_ros.core.datatypes import ResetReason
 from depth_ros.core.frame_buffer import FrameBuffer
 from depth_ros.core.model_spec import StateSpec, TemporalSpec
 import numpy as np
 import pytest
-from test.synthetic import frame
 
 STATES = (StateSpec(input='past', output='present', shape=(1, 2)),)
 WINDOW = TemporalSpec(window=3, max_gap_ms=200)

@@ -1,8 +1,21 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """A model specification that cannot be meant is refused by its key."""
 
 from dataclasses import replace
+from test.synthetic import model_spec
 
 from depth_ros.core.model_spec import (
     InputSpec,
@@ -14,7 +27,6 @@ from depth_ros.core.model_spec import (
 )
 from depth_ros.errors import ModelError
 import pytest
-from test.synthetic import model_spec
 
 BASE = model_spec()
 FLIP = UncertaintySpec(kind='flip', flip_gain=1.0)

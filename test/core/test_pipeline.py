@@ -1,8 +1,28 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """The four stages together, on networks with a closed-form answer."""
 
 from dataclasses import replace
+from test.synthetic import (
+    brightness_engine,
+    constant_engine,
+    frame,
+    FunctionEngine,
+    intrinsics,
+    model_spec,
+)
 
 from depth_ros.core.camera import CameraModel
 from depth_ros.core.config import PipelineConfig
@@ -12,14 +32,6 @@ from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.errors import FrameError, ModelError
 import numpy as np
 import pytest
-from test.synthetic import (
-    brightness_engine,
-    constant_engine,
-    frame,
-    FunctionEngine,
-    intrinsics,
-    model_spec,
-)
 
 FLIP = UncertaintySpec(kind='flip', flip_gain=1.0, flip_relative=0.1)
 MODEL_GRID = PipelineConfig(resolution='model')

@@ -1,9 +1,22 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
 """Metres, sigma and the special values of REP 117."""
 
 from dataclasses import replace
 import math
+from test.synthetic import model_spec
 
 from depth_ros.core.model_spec import OutputSpec, SkySpec, UncertaintySpec
 from depth_ros.core.postprocess import decode, enlarge
@@ -14,7 +27,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 import numpy as np
 import pytest
-from test.synthetic import model_spec
 
 METRIC = model_spec().output
 LAPLACE = UncertaintySpec(kind='log_laplace_scale', name='log_b', temperature=2.0)
