@@ -1,0 +1,271 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+METER-XXS, a light convolution and attention network for monocular depth.
+
+L. Papa, P. Russo, I. Amerini, "METER: a mobile vision transformer architecture for monocular
+depth estimation", IEEE TCSVT 2023, arXiv:2403.08368. Module names are those of the published
+weights (MIT). Shapes: B batch, C channels, H x W grid, N tokens, D token width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+import pickle
+import zipfile
+
+from depth_ros.errors import ModelError
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+from training.models.layers import (
+    Attention,
+    conv_block,
+    InvertedResidual,
+    PreNorm,
+    SeparableConv,
+)
+
+HEADS = 4
+HEAD_WIDTH = 8
+EXPANSION = 2
+PATCH = 2
+# The grid of the first attention block; it is halved twice more and then cut into patches.
+ATTENTION_STRIDE = 8
+ATTENTION_MULTIPLE = 2**2 * PATCH
+MAX_LISTED_KEYS = 10
+
+# (in, out, stride) of each inverted residual. Number 3 repeats number 2's shape.
+INVERTED_RESIDUALS = (
+    (16, 16, 1),
+    (16, 24, 2),
+    (24, 24, 1),
+    (24, 24, 1),
+    (24, 48, 2),
+    (48, 64, 2),
+    (64, 80, 2),
+)
+# (channels, token width, width of the feed-forward layer) of each attention block.
+ATTENTION_BLOCKS = ((48, 64, 128), (64, 80, 320), (80, 96, 384))
+ENCODER_OUT = 160
+
+
+class FeedForward(nn.Module):
+    """Two linear layers; the indices 0 and 3 are those of the weights (dropout between)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Identity(), nn.Linear(hidden, width)
+        )
+
+    def forward(self, tokens_BND: Tensor) -> Tensor:
+        return self.net(tokens_BND)
+
+
+class Transformer(nn.Module):
+    """One attention layer and one feed-forward layer, both residual."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        attention = Attention(width, heads=HEADS, head_width=HEAD_WIDTH)
+        layer = nn.ModuleList(
+            [PreNorm(width, attention), PreNorm(width, FeedForward(width, hidden))]
+        )
+        self.layers = nn.ModuleList([layer])
+
+    def forward(self, tokens_BND: Tensor) -> Tensor:
+        for attention, feed_forward in self.layers:
+            tokens_BND = feed_forward(attention(tokens_BND))
+        return tokens_BND
+
+
+def to_tokens(features_BCHW: Tensor) -> Tensor:
+    """
+    Return (B * 4, H/2 * W/2, C): pixels at the same place of their 2x2 patch see each other.
+
+    MobileViT's unfolding (Mehta and Rastegari 2022, arXiv:2110.02178, section 3.1).
+    """
+    b, c, h, w = features_BCHW.shape
+    rows, columns = h // PATCH, w // PATCH
+    patches = features_BCHW.reshape(b, c, rows, PATCH, columns, PATCH)
+    return patches.permute(0, 3, 5, 2, 4, 1).reshape(b * PATCH * PATCH, rows * columns, c)
+
+
+def to_features(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Undo ``to_tokens`` for a grid of height x width."""
+    c = tokens.shape[-1]
+    rows, columns = height // PATCH, width // PATCH
+    patches = tokens.reshape(-1, PATCH, PATCH, rows, columns, c)
+    return patches.permute(0, 5, 3, 1, 4, 2).reshape(-1, c, height, width)
+
+
+class AttentionBlock(nn.Module):
+    """Local convolutions, attention over the whole grid, and fusion with the block's input."""
+
+    def __init__(self, channels: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.conv1 = conv_block(SeparableConv(channels, channels), channels)
+        self.conv2 = conv_block(nn.Conv2d(channels, width, 1, bias=False), width)
+        self.transformer = Transformer(width, hidden)
+        self.conv3 = conv_block(nn.Conv2d(width, channels, 1, bias=False), channels)
+        self.conv4 = conv_block(SeparableConv(2 * channels, channels), channels)
+
+    def forward(self, features_BCHW: Tensor) -> Tensor:
+        height, width = features_BCHW.shape[-2:]
+        tokens = to_tokens(self.conv2(self.conv1(features_BCHW)))
+        mixed = self.conv3(to_features(self.transformer(tokens), height, width))
+        return self.conv4(torch.cat((mixed, features_BCHW), dim=1))
+
+
+class Encoder(nn.Module):
+    """Features at 1/32, and the skips at 1/4, 1/8 and 1/16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        stem = INVERTED_RESIDUALS[0][0]
+        self.conv1 = conv_block(SeparableConv(3, stem, stride=2), stem)
+        self.mv2 = nn.ModuleList(
+            InvertedResidual(a, b, stride=stride, expansion=EXPANSION)
+            for a, b, stride in INVERTED_RESIDUALS
+        )
+        self.mvit = nn.ModuleList(AttentionBlock(*sizes) for sizes in ATTENTION_BLOCKS)
+        last = ATTENTION_BLOCKS[-1][0]
+        self.conv2 = conv_block(nn.Conv2d(last, ENCODER_OUT, 1, bias=False), ENCODER_OUT)
+
+    def forward(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        quarter = self.mv2[1](self.mv2[0](self.conv1(image_B3HW)))
+        eighth = self.mv2[4](self.mv2[3](self.mv2[2](quarter)))
+        sixteenth = self.mv2[5](self.mvit[0](eighth))
+        coarsest = self.mvit[2](self.mv2[6](self.mvit[1](sixteenth)))
+        return self.conv2(coarsest), sixteenth, eighth, quarter
+
+
+class UpBlock(nn.Module):
+    """Double the size by a transposed convolution, then mix with the encoder's skip."""
+
+    def __init__(self, in_channels: int, skip_channels: int) -> None:
+        super().__init__()
+        out = in_channels // 2
+        self.conv2d_transpose = nn.ConvTranspose2d(
+            in_channels, out, 3, stride=2, padding=1, output_padding=1, bias=False
+        )
+        self.end_up_layer = nn.Sequential(SeparableConv(out + skip_channels, out), nn.ReLU())
+
+    def forward(self, features_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        upsampled = self.conv2d_transpose(features_BCHW)
+        # An odd skip is one short of the doubled grid; the weights were trained with the
+        # missing row or column as zeros in front (636 columns: 159 against 160).
+        missing_rows = upsampled.shape[-2] - skip_BCHW.shape[-2]
+        missing_columns = upsampled.shape[-1] - skip_BCHW.shape[-1]
+        if missing_rows or missing_columns:
+            skip_BCHW = functional.pad(skip_BCHW, (missing_columns, 0, missing_rows, 0))
+        return self.end_up_layer(torch.cat((upsampled, skip_BCHW), dim=1))
+
+
+class Decoder(nn.Module):
+    """Three doublings, then one map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv2d_in = nn.Conv2d(ENCODER_OUT, 64, 1, bias=False)
+        self.ups_block_1 = UpBlock(64, skip_channels=64)
+        self.ups_block_2 = UpBlock(32, skip_channels=48)
+        self.ups_block_3 = UpBlock(16, skip_channels=24)
+        self.conv2d_out = nn.Conv2d(8, 1, 3, padding=1, bias=False)
+
+    def forward(self, coarsest: Tensor, *skips: Tensor) -> Tensor:
+        sixteenth, eighth, quarter = skips
+        features = self.ups_block_1(self.conv2d_in(coarsest), sixteenth)
+        features = self.ups_block_2(features, eighth)
+        return self.conv2d_out(self.ups_block_3(features, quarter))
+
+
+class MeterXxs(nn.Module):
+    """
+    RGB in 0..1, (B, 3, H, W), to depth at a quarter of the size, rounded up to even.
+
+    The published KITTI weights give decimetres and were trained at 192x636, which gives 48x160.
+    An eighth of H and of W, rounded up, must be a multiple of 8. A value can be negative,
+    because nothing follows the last convolution.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Encoder()
+        self.decoder = Decoder()
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        height, width = image_B3HW.shape[-2:]
+        if any(-(-size // ATTENTION_STRIDE) % ATTENTION_MULTIPLE for size in (height, width)):
+            raise ValueError(
+                f'image of {width}x{height}: an eighth of width and height, rounded up, must '
+                f'be a multiple of {ATTENTION_MULTIPLE} for METER'
+            )
+        return self.decoder(*self.encoder(image_B3HW))
+
+
+def _disagreements(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    missing = [f'{key} is missing' for key in expected if key not in given]
+    unknown = [f'{key} is unknown' for key in given if key not in expected]
+    shapes = [
+        f'{key} is {tuple(given[key].shape)} and not {tuple(tensor.shape)}'
+        for key, tensor in expected.items()
+        if key in given and given[key].shape != tensor.shape
+    ]
+    return missing + unknown + shapes
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """
+    Load every tensor of ``state``, or nothing.
+
+    :raises ModelError: names or shapes differ; the sentence lists the first ten.
+    """
+    wrong = _disagreements(network.state_dict(), state)
+    if wrong:
+        listed = '; '.join(wrong[:MAX_LISTED_KEYS])
+        raise ModelError(f'{where}: {len(wrong)} tensors do not fit the network: {listed}')
+    network.load_state_dict(dict(state), strict=True)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """
+    Read a file of tensors that ``torch.save`` wrote, running no code from it.
+
+    :raises ModelError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f'{path}: there is no such weights file') from error
+    except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else 'empty'
+        raise ModelError(f'{path}: cannot be read as weights: {first_line}') from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f'{path}: holds a {type(state).__name__}, not named tensors')
+    return state
+
+
+def load_meter_xxs(path: Path) -> MeterXxs:
+    """
+    Build the network in evaluation mode with all 261 tensors of a weights file.
+
+    :raises ModelError: the file cannot be read or does not fit.
+    """
+    network = MeterXxs()
+    load_strictly(network, read_state(path), str(path))
+    return network.eval()
