@@ -79,7 +79,7 @@ class BagReader:
 
     @property
     def distro(self) -> str:
-        """The distribution that recorded the bag; Humble where the bag does not say."""
+        """Return the distribution that recorded the bag; Humble where the bag does not say."""
         return self._reader.ros_distro or DEFAULT_DISTRO
 
     @property

@@ -25,9 +25,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-import struct
 from typing import Any, TypeVar
 
+from depth_ros.bags.cdr import header_stamp_ns
 from depth_ros.bags.depth_fields import decode_depth, point_time_offsets
 from depth_ros.bags.reader import BagReader, report_skip, resolve_topic
 from depth_ros.bags.records import (
@@ -47,7 +47,6 @@ from depth_ros.core.message_fields import (
     camera_from_info,
     decode_compressed_image,
     decode_image,
-    NS_PER_S,
     read_xyz,
     stamp_ns,
 )
@@ -105,7 +104,7 @@ def _need_not_wait(waiting: deque[RawMessage], cameras: _CameraHistory, now_ns: 
     is_overdue = now_ns - waiting[0].log_ns > PAIRING_WAIT_NS
     if is_overdue or len(waiting) > MAX_WAITING_IMAGES:
         return True
-    stamp = _header_stamp_ns(waiting[0])
+    stamp = header_stamp_ns(waiting[0].data)
     return stamp is None or cameras.newest_ns >= stamp
 
 
@@ -290,20 +289,10 @@ def _made(
     reader: BagReader, raw: RawMessage, make: Callable[[Any], Record], on_skip: OnSkip | None
 ) -> Iterator[Record]:
     """Yield the record of one message, or nothing after telling why."""
-    stamp = _header_stamp_ns(raw)
+    stamp = header_stamp_ns(raw.data)
     try:
         record = make(reader.decode(raw))
     except FrameError as error:
         report_skip(on_skip, raw.topic, raw.log_ns if stamp is None else stamp, error)
         return
     yield record
-
-
-def _header_stamp_ns(raw: RawMessage) -> int | None:
-    """Return the stamp of a message that begins with a header, without decoding the rest."""
-    # CDR: four bytes of encapsulation, whose second tells the byte order; then sec, nanosec.
-    if len(raw.data) < 12:
-        return None
-    order = '<' if raw.data[1] & 1 else '>'
-    sec, nanosec = struct.unpack_from(f'{order}iI', raw.data, 4)
-    return int(sec) * NS_PER_S + int(nanosec)
