@@ -81,10 +81,11 @@ def _curve(term_N: Vector, key_N: Vector) -> Vector:
     order = np.argsort(key_N, kind='stable')
     ranked = key_N[order]
     running = np.cumsum(term_N[order])
-    # Pixels whose key equals the threshold stay: -key >= percentile(-key, 2t).
-    limits = -np.percentile(-key_N, 100.0 / STEPS * np.arange(STEPS))
-    # Interpolation between two equal keys can fall an ulp below them.
-    kept = np.maximum(np.searchsorted(ranked, limits, side='right'), 1)
+    # The threshold is the percentile 2t of -key, linear between ranks, and what equals it stays.
+    # Its rank is taken in integers: rounded, it would drop or keep a pixel by chance.
+    steps = np.arange(STEPS)
+    last = (len(ranked) - 1) * (STEPS - steps) // STEPS
+    kept = np.searchsorted(ranked, ranked[last], side='right')
     return np.append(running[kept - 1] / kept, 0.0)
 
 

@@ -22,7 +22,7 @@ from typing import Generic, Protocol, TypeVar
 
 import cv2
 from depth_ros.bags.reader import BagReader
-from depth_ros.bags.records import CAMERA_INFO, IMAGE
+from depth_ros.bags.records import CAMERA_INFO, IMAGE, SkippedMessage
 from depth_ros.bags.streams import depth_images
 from depth_ros.core.camera import CameraModel, Rectifier
 from depth_ros.core.datatypes import Frame, ImageU8
@@ -83,13 +83,16 @@ class RecordedPredictor:
         depth, info, sigma = _recorded_topics(recording, depth_topic)
         self.topics = {'depth': depth, 'depth_camera_info': info, 'uncertainty': sigma}
         self._rectifier: Rectifier | None = None
-        self._depth = _ByStamp(depth_images(recording, depth))
+        self._unusable: dict[int, str] = {}
+        self._depth = _ByStamp(depth_images(recording, depth, on_skip=self._note_unusable))
         self._info = _ByStamp(_infos(recording, info))
         self._sigma = None if sigma is None else _ByStamp(depth_images(recording, sigma))
 
     def predict(self, frame: Frame) -> Prediction:
         """Return what was published for the frame; frames that were dropped have nothing."""
         depth = self._depth.at(frame.stamp_ns)
+        if depth is None and frame.stamp_ns in self._unusable:
+            raise NotPredicted('recorded depth is damaged', self._unusable.pop(frame.stamp_ns))
         if depth is None:
             raise NotPredicted('not published by the node')
         info = self._info.at(frame.stamp_ns)
@@ -109,6 +112,9 @@ class RecordedPredictor:
             intrinsics=intrinsics,
             times=None,
         )
+
+    def _note_unusable(self, skipped: SkippedMessage) -> None:
+        self._unusable[skipped.stamp_ns] = skipped.reason
 
     def _image(self, frame: Frame, size: tuple[int, int]) -> ImageU8:
         image = frame.image_HW3
