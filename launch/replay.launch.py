@@ -34,6 +34,7 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
+    TimerAction,
 )
 from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
@@ -69,8 +70,10 @@ def _actions(context):
     results = str(output / 'evaluation')
     score = _program('evaluate', bag, '--predictions', recorded, '--output', results)
     stop = SignalProcess(signal_number='SIGINT', process_matcher=matches_action(recorder))
+    # The last frame is still on its way when the replay ends.
+    stop_later = TimerAction(period=2.0, actions=[EmitEvent(event=stop)])
     return [
-        _after(replay, EmitEvent(event=stop)),
+        _after(replay, stop_later),
         _after(recorder, score),
         _after(score, Shutdown(reason='scored')),
         node,

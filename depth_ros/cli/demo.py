@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 import shutil
 import sys
+import time
 
 from depth_ros.bags.reader import BagReader, resolve_topic
 from depth_ros.errors import ConfigError, DepthRosError
@@ -41,6 +42,8 @@ CLIP = Path(__file__).resolve().parents[2] / 'demo' / 'kitti_0005'
 # The node loads a model and an engine; the recorder finds the publishers.
 START_SECONDS = 60.0
 SCORE_SECONDS = 180.0
+# For the last frame to come out, and for one more message on /diagnostics (1 Hz).
+LAST_FRAME_SECONDS = 2.0
 NS_PER_S = 1_000_000_000
 
 
@@ -96,11 +99,12 @@ def play(arguments: argparse.Namespace, recorded: Path, logs: Path) -> None:
     with (
         start('depth_ros.nodes.mono_depth_node', '--ros-args', *remaps, *settings) as node,
         start('depth_ros.cli.record_topics', str(recorded), *RECORDED_TOPICS) as recorder,
-        start(
-            'depth_ros.cli.replay_bag', str(arguments.bag), f'--rate={arguments.rate}'
-        ) as replay,
     ):
-        replay.wait(START_SECONDS + seconds, others=[node, recorder])
+        for topic in RECORDED_TOPICS:
+            recorder.wait_for_text(f'recording {topic} ', START_SECONDS, others=[node])
+        with start('depth_ros.cli.replay_bag', str(arguments.bag), f'--rate={rate}') as replay:
+            replay.wait(START_SECONDS + seconds, others=[node, recorder])
+        time.sleep(LAST_FRAME_SECONDS)
         recorder.stop()
         node.stop()
 

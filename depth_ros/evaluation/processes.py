@@ -107,15 +107,19 @@ class Program:
         if self._process.returncode != 0:
             raise self._failed('failed')
 
-    def wait_for_text(self, text: str, timeout_s: float) -> None:
+    def wait_for_text(
+        self, text: str, timeout_s: float, *, others: Sequence[Program] = ()
+    ) -> None:
         """
         Wait until the program has printed a text.
 
-        :raises DepthRosError: it ends or takes too long before.
+        :param others: programs that must keep running meanwhile.
+        :raises DepthRosError: it, or one of the others, ends, or it takes too long.
         """
         stop_at = time.monotonic() + timeout_s
         while text not in self.output():
-            self.check_running()
+            for program in (*others, self):
+                program.check_running()
             if time.monotonic() > stop_at:
                 raise self._failed(f'did not print "{text}" within {timeout_s:.0f} s')
             time.sleep(POLL_SECONDS)
