@@ -27,10 +27,9 @@ from test.project import ROOT
 
 import pytest
 
-# What is not part of the package, and would only be copied in vain.
-LEFT_OUT = shutil.ignore_patterns(
-    '.*', '__pycache__', '*.egg-info', 'build', 'demo', 'install', 'log', 'out'
-)
+# What a build reads; the rest would only be copied in vain.
+FOLDERS = ('config', 'depth_ros', 'launch', 'models', 'resource', 'scripts')
+FILES = ('LICENSE', 'README.md', 'package.xml', 'pyproject.toml', 'setup.cfg', 'setup.py')
 SHARED = ('launch', 'config', 'models')
 PROGRAMS = sorted(path.name for path in (ROOT / 'scripts').iterdir() if path.is_file())
 BUILD_SECONDS = 120
@@ -58,8 +57,12 @@ def run(
 @pytest.fixture(scope='module')
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the tree: a build writes into the folder it builds."""
-    folder = tmp_path_factory.mktemp('source') / 'depth_ros'
-    return Path(shutil.copytree(ROOT, folder, ignore=LEFT_OUT))
+    folder = tmp_path_factory.mktemp('source')
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__'))
+    for name in FILES:
+        shutil.copy(ROOT / name, folder)
+    return folder
 
 
 @pytest.fixture(scope='module')
