@@ -15,7 +15,7 @@
 """
 Building blocks that several networks share, and their exact fusion for inference.
 
-Shapes: B batch, C channels, H x W grid, P positions inside a patch, N tokens, D token width.
+Shapes: B batch, C channels, H x W grid, N tokens, D token width.
 """
 
 from __future__ import annotations
@@ -95,13 +95,18 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, width))
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
-        batch, count, _ = tokens_BND.shape
-        qkv = self.to_qkv(tokens_BND).reshape(batch, count, 3, self.heads, self.head_width)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        inner = self.heads * self.head_width
+        parts = self.to_qkv(tokens_BND).split(inner, dim=-1)
+        query, key, value = (self._heads(part) for part in parts)
         # The scale goes onto the query, which is much smaller than the N x N scores.
         scores = (query * self.head_width**-0.5) @ key.transpose(-1, -2)
         mixed = scores.softmax(dim=-1) @ value
-        return self.to_out(mixed.transpose(1, 2).reshape(batch, count, -1))
+        return self.to_out(mixed.transpose(1, 2).reshape(-1, int(mixed.shape[2]), inner))
+
+    def _heads(self, part_BND: Tensor) -> Tensor:
+        """Return (B, heads, N, head width)."""
+        count = int(part_BND.shape[1])
+        return part_BND.reshape(-1, count, self.heads, self.head_width).transpose(1, 2)
 
 
 class PreNorm(nn.Module):

@@ -99,18 +99,18 @@ def to_tokens(features_BCHW: Tensor) -> Tensor:
 
     MobileViT's unfolding (Mehta and Rastegari 2022, arXiv:2110.02178, section 3.1).
     """
-    b, c, h, w = features_BCHW.shape
-    rows, columns = h // PATCH, w // PATCH
-    patches = features_BCHW.reshape(b, c, rows, PATCH, columns, PATCH)
-    return patches.permute(0, 3, 5, 2, 4, 1).reshape(b * PATCH * PATCH, rows * columns, c)
-
-
-def to_features(tokens: Tensor, height: int, width: int) -> Tensor:
-    """Undo ``to_tokens`` for a grid of height x width."""
-    c = tokens.shape[-1]
+    channels, height, width = map(int, features_BCHW.shape[1:])
     rows, columns = height // PATCH, width // PATCH
-    patches = tokens.reshape(-1, PATCH, PATCH, rows, columns, c)
-    return patches.permute(0, 5, 3, 1, 4, 2).reshape(-1, c, height, width)
+    patches = features_BCHW.reshape(-1, channels, rows, PATCH, columns, PATCH)
+    return patches.permute(0, 3, 5, 2, 4, 1).reshape(-1, rows * columns, channels)
+
+
+def to_features(tokens_BND: Tensor, height: int, width: int) -> Tensor:
+    """Undo ``to_tokens`` for a grid of height x width."""
+    channels = int(tokens_BND.shape[-1])
+    rows, columns = height // PATCH, width // PATCH
+    patches = tokens_BND.reshape(-1, PATCH, PATCH, rows, columns, channels)
+    return patches.permute(0, 5, 3, 1, 4, 2).reshape(-1, channels, height, width)
 
 
 class AttentionBlock(nn.Module):
@@ -125,7 +125,7 @@ class AttentionBlock(nn.Module):
         self.conv4 = conv_block(SeparableConv(2 * channels, channels), channels)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        height, width = features_BCHW.shape[-2:]
+        height, width = map(int, features_BCHW.shape[-2:])
         tokens = to_tokens(self.conv2(self.conv1(features_BCHW)))
         mixed = self.conv3(to_features(self.transformer(tokens), height, width))
         return self.conv4(torch.cat((mixed, features_BCHW), dim=1))
@@ -169,8 +169,8 @@ class UpBlock(nn.Module):
         upsampled = self.conv2d_transpose(features_BCHW)
         # An odd skip is one short of the doubled grid; the weights were trained with the
         # missing row or column as zeros in front (636 columns: 159 against 160).
-        missing_rows = upsampled.shape[-2] - skip_BCHW.shape[-2]
-        missing_columns = upsampled.shape[-1] - skip_BCHW.shape[-1]
+        missing_rows = int(upsampled.shape[-2]) - int(skip_BCHW.shape[-2])
+        missing_columns = int(upsampled.shape[-1]) - int(skip_BCHW.shape[-1])
         if missing_rows or missing_columns:
             skip_BCHW = functional.pad(skip_BCHW, (missing_columns, 0, missing_rows, 0))
         return self.end_up_layer(torch.cat((upsampled, skip_BCHW), dim=1))
@@ -209,7 +209,7 @@ class MeterXxs(nn.Module):
         self.decoder = Decoder()
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
-        height, width = image_B3HW.shape[-2:]
+        height, width = map(int, image_B3HW.shape[-2:])
         if any(-(-size // ATTENTION_STRIDE) % ATTENTION_MULTIPLE for size in (height, width)):
             raise ValueError(
                 f'image of {width}x{height}: an eighth of width and height, rounded up, must '
