@@ -114,6 +114,8 @@ class BagReader:
         :raises BagError: a topic does not exist, or the bag is damaged.
 
         """
+        if not self._reader.is_open:
+            raise BagError(f"bag '{self.path}' is closed: nothing more can be read")
         names = None if topics is None else {self.topic(name).name for name in topics}
         connections = [c for c in self._reader.connections if names is None or c.topic in names]
         if not connections:
