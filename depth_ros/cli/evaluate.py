@@ -228,14 +228,14 @@ def _progress(console: Console) -> Any:
 
 def _print_summary(console: Console, result: dict[str, Any]) -> None:
     frames, protocol = result['frames'], result['protocol']
+    columns = {'all': result['depth'], **result['by_range']}
     table = Table(title=f'{result["model"]["name"]} on {result["bag"]["name"]}')
-    table.add_column('metres')
-    for title, unit, _ in METRIC_TITLES.values():
-        table.add_column(f'{title} [{unit}]' if unit else title, justify='right')
-    rows = {'all': result['depth'], **result['by_range']}
-    for name, row in rows.items():
-        cells = (_cell(row[key], spec[2]) for key, spec in METRIC_TITLES.items())
-        table.add_row(name, *cells, style='bold' if name == 'all' else '')
+    table.add_column('range \\[m]')
+    for name in columns:
+        table.add_column(name, justify='right', style='bold' if name == 'all' else '')
+    for key, (title, unit, digits) in METRIC_TITLES.items():
+        cells = (_cell(column[key], digits) for column in columns.values())
+        table.add_row(f'{title} \\[{unit}]' if unit else title, *cells)
     console.print(table)
     console.print(
         f'{frames["scored"]} of {frames["processed"]} frames, crop {protocol["crop"]}, '

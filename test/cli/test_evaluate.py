@@ -1,0 +1,148 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The command line of the evaluation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from test.evaluation.scenes import Drive, EXPECTED, write_drive, write_model
+from test.evaluation.test_run import record
+
+from depth_ros.cli.evaluate import main
+import pytest
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return str(write_model(tmp_path_factory.mktemp('model') / 'brightness.onnx'))
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    return str(write_drive(tmp_path_factory.mktemp('bag') / 'drive'))
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_evaluate_writes_the_report_and_says_where(bag, model, tmp_path, capsys):
+    out = tmp_path / 'out'
+    status = run(bag, '--model', model, '--output', out, '--crop', 'none', '--pictures', 1)
+    assert status == 0
+    result = json.loads((out / 'metrics.json').read_text())
+    assert result['depth'] == pytest.approx(EXPECTED, rel=1e-5, abs=1e-4)
+    assert result['command'].startswith('python -m depth_ros.cli.evaluate ')
+    assert '--crop none' in result['command']
+    printed = capsys.readouterr().out
+    assert f'{EXPECTED["abs_rel"]:.3f}' in printed
+    assert 'report.html' in printed
+    assert {path.name for path in out.iterdir()} == {
+        'metrics.json',
+        'per_frame.csv',
+        'pictures',
+        'report.html',
+        'report.md',
+    }
+
+
+def test_evaluate_as_a_module_runs_and_fails_with_one_sentence(tmp_path):
+    command = [
+        sys.executable,
+        '-m',
+        'depth_ros.cli.evaluate',
+        'nowhere',
+        '--output',
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "bag 'nowhere' does not exist" in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_evaluate_every_protocol_option_reaches_the_protocol(bag, model, tmp_path):
+    options = '--crop eigen --cap 70 --min-depth 0.5 --alignment median --max-sync-ms 20'
+    flags = '--frames 3 --points-from-lidar-forward --occlusion-filter --image-is-rectified'
+    arguments = [bag, '--model', model, '--output', tmp_path, *options.split(), *flags.split()]
+    assert run(*arguments, '--engine', 'onnxruntime', '--threads', 1, '--pictures', 0) == 0
+    result = json.loads((tmp_path / 'metrics.json').read_text())
+    protocol = result['protocol']
+    assert (protocol['crop'], protocol['cap_m'], protocol['min_depth_m']) == ('eigen', 70.0, 0.5)
+    assert (protocol['alignment'], protocol['max_sync_ms']) == ('median', 20.0)
+    assert protocol['lidar_depth'] == 'kitti_export'
+    assert protocol['occlusion_filter']['rows'] > 0
+    assert protocol['rectify'] is False
+    assert protocol['frames_limit'] == result['frames']['processed'] == 3
+    assert result['model']['engine'] == 'onnxruntime'
+    assert list(result['by_range'])[-1] == '50-70'
+
+
+def test_evaluate_recorded_depth_gives_the_numbers_of_the_model(bag, model, tmp_path):
+    recording = record(bag, model, tmp_path / 'recording')
+    common = [bag, '--crop', 'none', '--pictures', 0]
+    direct, recorded = tmp_path / 'direct', tmp_path / 'recorded'
+    assert run(*common, '--model', model, '--engine', 'onnxruntime', '--output', direct) == 0
+    assert run(*common, '--predictions', recording, '--output', recorded) == 0
+    results = [json.loads((f / 'metrics.json').read_text()) for f in (direct, recorded)]
+    for key in ('depth', 'by_range', 'by_pixel', 'uncertainty', 'truth', 'frames'):
+        assert results[0][key] == results[1][key]
+
+
+@pytest.mark.parametrize(
+    ('drive', 'sentence'),
+    [
+        (Drive(has_lidar=False), 'no lidar topic'),
+        (Drive(has_transform=False), 'tf_static'),
+        (Drive(image_topics=('/a/image', '/b/image')), '--image-topic'),
+        (Drive(without_sweep=(0, 1, 2, 3), frames=5, damaged=(4,)), 'nothing could be scored'),
+    ],
+)
+def test_evaluate_bad_bag_is_one_sentence_and_status_one(drive, sentence, model, tmp_path, capsys):
+    bag = write_drive(tmp_path / 'bag', drive)
+    assert run(bag, '--model', model, '--output', tmp_path / 'out') == 1
+    message = ' '.join(capsys.readouterr().err.split())
+    assert sentence in message
+    assert str(tmp_path / 'bag') in message.replace(' ', '')
+
+
+def test_evaluate_missing_model_is_status_one(bag, tmp_path, capsys):
+    assert run(bag, '--model', tmp_path / 'no.onnx', '--output', tmp_path / 'out') == 1
+    assert 'no.onnx' in ''.join(capsys.readouterr().err.split())
+
+
+def test_evaluate_bad_protocol_value_is_status_one(bag, model, tmp_path, capsys):
+    assert run(bag, '--model', model, '--output', tmp_path, '--cap', -1) == 1
+    assert '-1.0 m' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'extra',
+    [
+        ['--crop', 'middle'],
+        ['--depth-topic', '/depth'],
+        ['--odometry-topic', '/odometry'],
+        ['--predictions', 'rec', '--engine', 'onnxruntime'],
+        ['--predictions', 'rec', '--threads', '0'],
+        ['--predictions', 'rec', '--model', 'x'],
+    ],
+)
+def test_evaluate_option_without_effect_is_wrong_usage(extra, bag, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(bag, '--output', tmp_path, *extra)
+    assert caught.value.code == 2
+    assert extra[-2] in capsys.readouterr().err
