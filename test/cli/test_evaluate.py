@@ -19,8 +19,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from test.evaluation.scenes import Drive, EXPECTED, write_drive, write_model
-from test.evaluation.test_run import record
+from test.evaluation.scenes import Drive, EXPECTED, record, write_drive, write_model
 
 from depth_ros.cli.evaluate import main
 import pytest

@@ -22,6 +22,7 @@ The picture is 51 on the left and 102 on the right, so 20 m and 40 m; the LiDAR 
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 import math
 from pathlib import Path
@@ -29,11 +30,16 @@ from test.synthetic import intrinsics, model_spec
 from typing import Any
 
 from depth_ros.bags.messages import MessageFactory
+from depth_ros.bags.reader import BagReader
 from depth_ros.bags.records import OdometrySample
+from depth_ros.bags.streams import frames
 from depth_ros.bags.writer import BagWriter
 from depth_ros.core.camera import CameraModel
+from depth_ros.core.config import PipelineConfig
 from depth_ros.core.geometry import invert, transform_from
 from depth_ros.core.model_spec import UncertaintySpec
+from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.engines.factory import load_model
 from depth_ros.engines.model_card import write_card
 import numpy as np
 from onnx import helper, numpy_helper, save, TensorProto
@@ -170,4 +176,31 @@ def write_model(path: Path, *, has_sigma: bool = True) -> Path:
     graph = helper.make_graph(nodes, 'brightness', [image], outputs, constants)
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 13)], ir_version=8), path)
     write_card(path, card)
+    return path
+
+
+def record(bag: Path, model: Path, path: Path, *, published: Container[int] = range(100)) -> Path:
+    """Store what the node would publish: depth, uncertainty and camera_info with equal stamps."""
+    make = MessageFactory()
+    with (
+        load_model(str(model), engine='onnxruntime', threads=1) as loaded,
+        BagReader(bag) as reader,
+    ):
+        pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
+        stream = frames(reader, '/camera/image_rect', '/camera/camera_info', rectify=True)
+        with BagWriter(path) as recording:
+            for index, frame in enumerate(stream):
+                estimate = pipeline.process(frame)
+                if index not in published:
+                    continue
+                stamp, frame_id = estimate.stamp_ns, estimate.frame_id
+                camera = CameraModel.pinhole(estimate.intrinsics)
+                for name, pixels in (
+                    ('image_rect', estimate.depth_HW),
+                    ('uncertainty', estimate.uncertainty_HW),
+                ):
+                    message = make.image(stamp, frame_id, pixels, '32FC1')
+                    recording.write(f'/mono/depth/{name}', stamp, message)
+                info = make.camera_info(stamp, frame_id, camera)
+                recording.write('/mono/depth/camera_info', stamp, info)
     return path

@@ -20,18 +20,20 @@ import csv
 import json
 from pathlib import Path
 from test.evaluation import scenes
-from test.evaluation.scenes import Drive, EXPECTED, stamp_of, write_drive, write_model
+from test.evaluation.scenes import (
+    Drive,
+    EXPECTED,
+    record,
+    stamp_of,
+    write_drive,
+    write_model,
+)
 import tracemalloc
 
 from depth_ros.bags.messages import MessageFactory
-from depth_ros.bags.reader import BagReader
-from depth_ros.bags.streams import frames
 from depth_ros.bags.writer import BagWriter
 from depth_ros.core.camera import CameraModel
-from depth_ros.core.config import PipelineConfig
 from depth_ros.core.metrics import ScoreRules
-from depth_ros.core.pipeline import DepthPipeline
-from depth_ros.engines.factory import load_model
 from depth_ros.errors import BagError, ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import fingerprint
@@ -264,33 +266,6 @@ def test_evaluate_memory_does_not_grow_with_the_bag(model, tmp_path):
         tracemalloc.stop()
     # A frame of this bag has 16 kB: keeping them would cost 4 MB. Both bags fill a chunk.
     assert peaks[1] - peaks[0] < 250 * 1000, peaks
-
-
-def record(bag, model, path, *, published=range(100)):
-    """Store what the node would publish: depth, uncertainty and camera_info with equal stamps."""
-    make = MessageFactory()
-    with (
-        load_model(str(model), engine='onnxruntime', threads=1) as loaded,
-        BagReader(bag) as reader,
-    ):
-        pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
-        stream = frames(reader, '/camera/image_rect', '/camera/camera_info', rectify=True)
-        with BagWriter(path) as recording:
-            for index, frame in enumerate(stream):
-                estimate = pipeline.process(frame)
-                if index not in published:
-                    continue
-                stamp, frame_id = estimate.stamp_ns, estimate.frame_id
-                camera = CameraModel.pinhole(estimate.intrinsics)
-                for name, pixels in (
-                    ('image_rect', estimate.depth_HW),
-                    ('uncertainty', estimate.uncertainty_HW),
-                ):
-                    message = make.image(stamp, frame_id, pixels, '32FC1')
-                    recording.write(f'/mono/depth/{name}', stamp, message)
-                info = make.camera_info(stamp, frame_id, camera)
-                recording.write('/mono/depth/camera_info', stamp, info)
-    return path
 
 
 def test_recorded_depth_scores_exactly_as_the_pipeline(bag, model, tmp_path):
