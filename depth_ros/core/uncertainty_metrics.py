@@ -65,10 +65,11 @@ def ranking_areas(prediction_N: Vector, truth_N: Vector, sigma_N: Vector) -> dic
         'rmse': (error * error, error),
         'd1': ((ratio >= DELTA).astype(np.float64), ratio),
     }
+    by_sigma = _Sparsification(sigma_N)
     areas: dict[str, float] = {}
     for name in RANKED_METRICS:
         term, oracle_key = terms[name]
-        curve, oracle = (_curve(term, key) for key in (sigma_N, oracle_key))
+        curve, oracle = by_sigma.curve(term), _Sparsification(oracle_key).curve(term)
         if name == 'rmse':
             curve, oracle = np.sqrt(curve), np.sqrt(oracle)
         areas[f'ause_{name}'] = _area(curve) - _area(oracle)
@@ -76,17 +77,21 @@ def ranking_areas(prediction_N: Vector, truth_N: Vector, sigma_N: Vector) -> dic
     return areas
 
 
-def _curve(term_N: Vector, key_N: Vector) -> Vector:
-    """Return (T + 1,): mean of the terms that remain at each step, then zero."""
-    order = np.argsort(key_N, kind='stable')
-    ranked = key_N[order]
-    running = np.cumsum(term_N[order])
-    # The threshold is the percentile 2t of -key, linear between ranks, and what equals it stays.
-    # Its rank is taken in integers: rounded, it would drop or keep a pixel by chance.
-    steps = np.arange(STEPS)
-    last = (len(ranked) - 1) * (STEPS - steps) // STEPS
-    kept = np.searchsorted(ranked, ranked[last], side='right')
-    return np.append(running[kept - 1] / kept, 0.0)
+class _Sparsification:
+    """Which pixels remain when those with the largest key are removed step by step."""
+
+    def __init__(self, key_N: Vector) -> None:
+        self._order = np.argsort(key_N, kind='stable')
+        ranked = key_N[self._order]
+        # The threshold is the percentile 2t of -key, linear between ranks, and what equals it
+        # stays. Its rank is taken in integers: rounded, it would keep or drop a pixel by chance.
+        last = (len(ranked) - 1) * (STEPS - np.arange(STEPS)) // STEPS
+        self._kept = np.searchsorted(ranked, ranked[last], side='right')
+
+    def curve(self, term_N: Vector) -> Vector:
+        """Return (T + 1,): mean of the terms that remain at each step, then zero."""
+        running = np.cumsum(term_N[self._order])
+        return np.append(running[self._kept - 1] / self._kept, 0.0)
 
 
 def _area(curve_T: Vector) -> float:
