@@ -30,7 +30,7 @@ from depth_ros.bags.records import SkippedMessage
 from depth_ros.bags.writer import BagWriter
 from depth_ros.core.camera import CameraModel
 from depth_ros.core.geometry import transform_points
-from depth_ros.errors import BagError, FrameError
+from depth_ros.errors import BagError, ConfigError, FrameError
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,7 +91,7 @@ class ConversionOptions:
 
 def _require(condition: bool, key: str, value: object, rule: str) -> None:
     if not condition:
-        raise BagError(f'{key} = {value!r}: must be {rule}')
+        raise ConfigError(f'{key} = {value!r}: must be {rule}')
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,7 +108,8 @@ def open_raw_drive(
 
     """
     cameras = read_calibration(path.parent / 'calib_cam_to_cam.txt')
-    camera_T_rect0, intrinsics = _camera(cameras, f'P_rect_{camera:02}', path, camera)
+    images = _images(path / f'image_{camera:02}' / 'data')
+    camera_T_rect0, intrinsics = _camera(cameras, f'P_rect_{camera:02}', images)
     rect0 = np.eye(4)
     rect0[:3, :3] = cameras.matrix('R_rect_00', 3, 3)
     cam0_T_lidar = read_calibration(path.parent / 'calib_velo_to_cam.txt').rigid('R', 'T')
@@ -126,7 +127,7 @@ def open_raw_drive(
             (BASE_FRAME, LIDAR_FRAME, invert(lidar_T_imu)),
             (LIDAR_FRAME, frame, invert(camera_T_lidar)),
         ),
-        images=_images(path, camera),
+        images=images,
         image_stamps=read_timestamps(path / f'image_{camera:02}' / 'timestamps.txt'),
         sweeps=numbered_files(lidar / 'data', '.bin') if with_lidar else {},
         sweep_stamps=read_timestamps(lidar / 'timestamps.txt') if with_lidar else [],
@@ -146,7 +147,8 @@ def open_odometry_sequence(
 
     """
     calibration = read_calibration(path / 'calib.txt')
-    camera_T_rect0, intrinsics = _camera(calibration, f'P{camera}', path, camera)
+    images = _images(path / f'image_{camera}')
+    camera_T_rect0, intrinsics = _camera(calibration, f'P{camera}', images)
     rect0_T_lidar = np.vstack([calibration.matrix('Tr', 3, 4), [0.0, 0.0, 0.0, 1.0]])
     camera_T_lidar = camera_T_rect0 @ rect0_T_lidar
     stamps = [ODOMETRY_EPOCH_NS + time_ns for time_ns in read_seconds(path / 'times.txt')]
@@ -161,7 +163,7 @@ def open_odometry_sequence(
             (BASE_FRAME, LIDAR_FRAME, np.eye(4)),
             (LIDAR_FRAME, frame, invert(camera_T_lidar)),
         ),
-        images=_images(path, camera),
+        images=images,
         image_stamps=list(stamps),
         sweeps=numbered_files(path / 'velodyne', '.bin') if with_lidar else {},
         sweep_stamps=list(stamps) if with_lidar else [],
@@ -174,13 +176,7 @@ def camera_frame(camera: int) -> str:
     return f'camera_{camera:02}_optical_frame'
 
 
-def _image_folder(path: Path, camera: int) -> Path:
-    raw = path / f'image_{camera:02}' / 'data'
-    return raw if raw.is_dir() else path / f'image_{camera}'
-
-
-def _images(path: Path, camera: int) -> dict[int, Path]:
-    folder = _image_folder(path, camera)
+def _images(folder: Path) -> dict[int, Path]:
     images = numbered_files(folder, '.png')
     if not images:
         raise BagError(f"folder '{folder}' holds no image NNNNNNNNNN.png")
@@ -188,7 +184,7 @@ def _images(path: Path, camera: int) -> dict[int, Path]:
 
 
 def _camera(
-    calibration: Calibration, key: str, path: Path, camera: int
+    calibration: Calibration, key: str, images: dict[int, Path]
 ) -> tuple[Matrix, Intrinsics]:
     """Split P = K [I | t] into camera_T_rect0, which is the offset t, and the intrinsics."""
     projection = calibration.matrix(key, 3, 4)
@@ -197,7 +193,7 @@ def _camera(
         camera_T_rect0[:3, 3] = np.linalg.solve(projection[:, :3], projection[:, 3])
     except np.linalg.LinAlgError as error:
         raise BagError(f"'{calibration.path}': key '{key}' is no camera matrix") from error
-    first = next(iter(_images(path, camera).values()))
+    first = next(iter(images.values()))
     image = cv2.imread(str(first), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise BagError(f"'{first}' cannot be decoded: the image size is not known")
