@@ -15,7 +15,8 @@
 """
 Score a model on a bag with LiDAR: ``evaluate BAG --model MODEL --output DIR``.
 
-Exit status: 0 scored; 1 nothing scored, bad input or incomplete results; 2 wrong usage.
+Exit status: 0 scored; 1 nothing scored, bad input or incomplete results; 2 wrong usage;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from rich.table import Table
 PROGRAM = 'python -m depth_ros.cli.evaluate'
 RULES = ScoreRules()
 DEFAULTS = EvaluationConfig()
+# What shells report for a program that SIGINT has ended.
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DepthRosError as error:
         errors.print(f'evaluate: {error}', style='red', markup=False, highlight=False)
         return 1
+    except KeyboardInterrupt:
+        errors.print(f"evaluate: stopped; the frames so far are in '{options.output}'")
+        return INTERRUPTED
     console.print(
         f'Report: {evaluation.folder / "report.html"}  numbers: '
         f'{evaluation.folder / METRICS_FILE}',

@@ -22,6 +22,7 @@ import sys
 from test.evaluation.scenes import Drive, EXPECTED, record, write_drive, write_model
 
 from depth_ros.cli.evaluate import main
+from depth_ros.evaluation.sources import PipelinePredictor
 import pytest
 
 
@@ -117,6 +118,22 @@ def test_evaluate_bad_bag_is_one_sentence_and_status_one(drive, sentence, model,
     message = ' '.join(capsys.readouterr().err.split())
     assert sentence in message
     assert str(tmp_path / 'bag') in message.replace(' ', '')
+
+
+def test_evaluate_interrupted_keeps_the_frames_so_far(bag, model, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def interrupted(self, frame):
+        calls.append(frame)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(self, frame)
+
+    predict = PipelinePredictor.predict
+    monkeypatch.setattr(PipelinePredictor, 'predict', interrupted)
+    assert run(bag, '--model', model, '--output', tmp_path, '--crop', 'none') == 130
+    assert 'stopped' in capsys.readouterr().err
+    assert len((tmp_path / 'per_frame.csv').read_text().splitlines()) == 1 + 2
 
 
 def test_evaluate_missing_model_is_status_one(bag, tmp_path, capsys):
