@@ -40,8 +40,8 @@ class Stamped(Protocol):
         ...
 
 
-LeftT = TypeVar('LeftT', bound=Stamped)
-RightT = TypeVar('RightT', bound=Stamped)
+FirstT = TypeVar('FirstT', bound=Stamped)
+SecondT = TypeVar('SecondT', bound=Stamped)
 
 
 def associate(a_ns: ArrayLike, b_ns: ArrayLike, *, max_gap_ns: int) -> NDArray[np.int64]:
@@ -70,7 +70,7 @@ def _nearest(of: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int6
     return np.where(is_left, left, right)
 
 
-def increasing(items: Iterable[LeftT], on_drop: Callable[[LeftT], None]) -> Iterator[LeftT]:
+def increasing(items: Iterable[FirstT], on_drop: Callable[[FirstT], None]) -> Iterator[FirstT]:
     """Pass items whose stamp is later than every one before; hand the others to ``on_drop``."""
     last_ns: int | None = None
     for item in items:
@@ -82,8 +82,8 @@ def increasing(items: Iterable[LeftT], on_drop: Callable[[LeftT], None]) -> Iter
 
 
 def pair_streams(
-    left: Iterable[LeftT], right: Iterable[RightT], *, max_gap_ns: int
-) -> Iterator[tuple[LeftT, RightT | None]]:
+    left: Iterable[FirstT], right: Iterable[SecondT], *, max_gap_ns: int
+) -> Iterator[tuple[FirstT, SecondT | None]]:
     """
     Yield every left item in order, with its partner or None; the rule is that of ``associate``.
 
@@ -116,7 +116,7 @@ def _is_nearer(other_ns: int | None, partner: Stamped, gap_ns: int, *, wins_tie:
     return other_gap_ns < gap_ns or (wins_tie and other_gap_ns == gap_ns)
 
 
-def _checked(items: Iterable[LeftT]) -> Iterator[LeftT]:
+def _checked(items: Iterable[FirstT]) -> Iterator[FirstT]:
     last_ns: int | None = None
     for item in items:
         if last_ns is not None and item.stamp_ns <= last_ns:
@@ -125,19 +125,19 @@ def _checked(items: Iterable[LeftT]) -> Iterator[LeftT]:
         yield item
 
 
-class _Neighbours(list[RightT]):
+class _Neighbours(list[SecondT]):
     """The last item at or before a rising time, and the first one after it."""
 
-    def __init__(self, items: Iterable[RightT]) -> None:
+    def __init__(self, items: Iterable[SecondT]) -> None:
         super().__init__()
         self._items = _checked(items)
 
-    def nearest(self, stamp_ns: int) -> RightT | None:
+    def nearest(self, stamp_ns: int) -> SecondT | None:
         while (item := self._next_if_needed(stamp_ns)) is not None:
             self[:] = [*self[-1:], item]
         if not self:
             return None
         return min(self, key=lambda item: abs(item.stamp_ns - stamp_ns))
 
-    def _next_if_needed(self, stamp_ns: int) -> RightT | None:
+    def _next_if_needed(self, stamp_ns: int) -> SecondT | None:
         return None if self and self[-1].stamp_ns > stamp_ns else next(self._items, None)

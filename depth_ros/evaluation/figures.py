@@ -188,7 +188,8 @@ def _draw_bar(box: Any, scale: ColorScale) -> None:
     height = box.shape[0] - 2 * margin
     left, width = BAR_BOX_PX
     levels = np.linspace(len(scale.table_L3) - 1, 0, height).round().astype(np.int64)
-    box[margin : margin + height, left : left + width] = scale.table_L3[levels][:, None]
+    bottom, right = margin + height, left + width
+    box[margin:bottom, left:right] = scale.table_L3[levels][:, None]
     positions = scale.positions(np.array(scale.ticks))
     for value, position in zip(scale.ticks, positions, strict=True):
         y = margin + round((1.0 - float(position)) * (height - 1))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from functools import partial
 import json
 import math
 from pathlib import Path
@@ -128,7 +129,7 @@ def write_pages(files: FileSet, result: dict[str, Any]) -> None:
     """Write both pages from what metrics.json holds."""
     result = json.loads(json_bytes(result))
     for name, template in PAGES.items():
-        files.write(name, lambda template=template: _page(files.folder, template, result))  # type: ignore[misc]
+        files.write(name, partial(_page, files.folder, template, result))
 
 
 def _page(folder: Path, template: str, result: dict[str, Any]) -> bytes:

@@ -227,9 +227,10 @@ class _Run:
             'size_bytes': sum(file.stat().st_size for file in files_of(self._reader.path)),
             'topics': self._topics,
         }
+        measured = scores(session, self._dropped_sweeps)
         all_versions = {**versions(), **engine_versions}
         return Evaluation(
-            result={**scores(session, self._dropped_sweeps), **self._rest(facts, bag, all_versions)},
+            result={**measured, **self._rest(facts, bag, all_versions)},
             folder=self._folder,
             _session=session,
             _table=self._table,

@@ -85,7 +85,8 @@ class Drive:
 
 def picture() -> Any:
     image = np.full((HEIGHT, WIDTH, 3), LEFT, np.uint8)
-    image[:, WIDTH // 2 :] = RIGHT
+    middle = WIDTH // 2
+    image[:, middle:] = RIGHT
     return image
 
 
