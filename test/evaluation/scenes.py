@@ -80,6 +80,8 @@ class Drive:
     without_sweep: tuple[int, ...] = ()
     # Metres per second that the car drives while the LiDAR stands for one instant before.
     speed: float = 0.0
+    # The first image comes once more at the end, with its old stamp.
+    repeats_first: bool = False
     sweep_delay_ns: int = SWEEP_DELAY_NS
 
 
@@ -123,6 +125,9 @@ def write_drive(path: Path, drive: Drive | None = None) -> Path:
                 bag.write(topic, stamp, image)
             if drive.speed:
                 write_odometry(bag, make, stamp - PERIOD_NS // 2, frame - 0.5, drive.speed)
+            if drive.repeats_first and frame == drive.frames - 1:
+                again = make.image(stamp_of(0), 'camera', picture())
+                bag.write(drive.image_topics[0], stamp + 1, again)
             if drive.has_lidar and frame not in drive.without_sweep:
                 write_sweep(bag, make, stamp, drive)
         if drive.speed:
@@ -180,7 +185,14 @@ def write_model(path: Path, *, has_sigma: bool = True) -> Path:
     return path
 
 
-def record(bag: Path, model: Path, path: Path, *, published: Container[int] = range(100)) -> Path:
+def record(
+    bag: Path,
+    model: Path,
+    path: Path,
+    *,
+    published: Container[int] = range(100),
+    in_mm: bool = False,
+) -> Path:
     """Store what the node would publish: depth, uncertainty and camera_info with equal stamps."""
     make = MessageFactory()
     with (
@@ -200,7 +212,10 @@ def record(bag: Path, model: Path, path: Path, *, published: Container[int] = ra
                     ('image_rect', estimate.depth_HW),
                     ('uncertainty', estimate.uncertainty_HW),
                 ):
-                    message = make.image(stamp, frame_id, pixels, '32FC1')
+                    if in_mm:
+                        pixels = np.rint(pixels * 1000).astype(np.uint16)
+                    encoding = '16UC1' if in_mm else '32FC1'
+                    message = make.image(stamp, frame_id, pixels, encoding)
                     recording.write(f'/mono/depth/{name}', stamp, message)
                 info = make.camera_info(stamp, frame_id, camera)
                 recording.write('/mono/depth/camera_info', stamp, info)

@@ -17,8 +17,10 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 import json
 from pathlib import Path
+from test.engines.graphs import memory_card, memory_file
 from test.evaluation import scenes
 from test.evaluation.scenes import (
     Drive,
@@ -33,7 +35,9 @@ import tracemalloc
 from depth_ros.bags.messages import MessageFactory
 from depth_ros.bags.writer import BagWriter
 from depth_ros.core.camera import CameraModel
+from depth_ros.core.lidar import OcclusionFilter
 from depth_ros.core.metrics import ScoreRules
+from depth_ros.engines.model_card import write_card
 from depth_ros.errors import BagError, ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import fingerprint
@@ -189,6 +193,37 @@ def test_evaluate_motion_compensation_without_odometry_is_refused(bag, model, tm
         run(bag, model, tmp_path, config)
 
 
+def test_evaluate_occlusion_filter_drops_what_the_nearer_wall_hides(bag, model, tmp_path):
+    # A window as wide as the picture: the wall at 20 m hides the one at 31 m.
+    everything = OcclusionFilter(rows=0, cols=64, relative=0.0, absolute_m=0.1)
+    config = EvaluationConfig(rules=NO_CROP, occlusion=everything, pictures=0)
+    result = run(bag, model, tmp_path, config).result
+    assert result['by_pixel']['pixels'] == 4 * 256
+    assert result['depth']['abs_rel'] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_evaluate_frames_that_the_model_holds_back_are_not_scored(bag, tmp_path):
+    model = memory_file(tmp_path / 'memory.onnx')
+    card = memory_card()
+    temporal = replace(card.temporal, warmup_frames=2, first_frames='hold')
+    write_card(model, replace(card, temporal=temporal))
+    frames = run(bag, model, tmp_path / 'out').result['frames']
+    assert frames['scored'] == 2
+    assert list(frames['skipped'].values()) == [2]
+    assert next(iter(frames['skipped'])).startswith('held')
+
+
+def test_evaluate_repeated_stamp_is_not_scored_twice(model, tmp_path):
+    bag = write_drive(tmp_path / 'bag', Drive(repeats_first=True))
+    result = run(bag, model, tmp_path / 'out').result
+    assert result['frames'] == {
+        'processed': 5,
+        'scored': 4,
+        'skipped': {'stamp not after that of the frame before': 1},
+    }
+    assert result['depth'] == pytest.approx(EXPECTED, rel=1e-6, abs=1e-5)
+
+
 def test_evaluate_bag_without_lidar_is_refused_with_its_topics(model, tmp_path):
     bag = write_drive(tmp_path / 'bag', Drive(has_lidar=False))
     with pytest.raises(BagError, match=r'no lidar topic.*PointCloud2.*/camera/image_rect'):
@@ -279,6 +314,13 @@ def test_recorded_depth_scores_exactly_as_the_pipeline(bag, model, tmp_path):
     assert recorded.result['latency'] is None
     assert recorded.result['model']['depth_topic'] == '/mono/depth/image_rect'
     assert recorded.result['model']['uncertainty_topic'] == '/mono/depth/uncertainty'
+
+
+def test_recorded_depth_in_millimetres_scores_alike(bag, model, tmp_path):
+    recording = record(bag, model, tmp_path / 'recording', in_mm=True)
+    result = evaluate_recorded(bag, recording, tmp_path / 'out', config=CONFIG).result
+    assert result['depth'] == pytest.approx(EXPECTED, rel=1e-3, abs=1e-2)
+    assert result['uncertainty']['mean_sigma_m'] == pytest.approx(3 * np.sqrt(2), rel=1e-3)
 
 
 def test_recorded_depth_counts_frames_that_were_dropped(bag, model, tmp_path):
