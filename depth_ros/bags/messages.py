@@ -75,12 +75,12 @@ class MessageFactory:
             data=pixels.reshape(-1).view(np.uint8),
         )
 
-    def compressed_image(self, stamp_ns: int, frame_id: str, data: bytes, format: str) -> Any:
-        """Return a CompressedImage; format as image_transport writes it."""
+    def compressed_image(self, stamp_ns: int, frame_id: str, data: bytes, layout: str) -> Any:
+        """Return a CompressedImage; the layout as image_transport writes it."""
         return self.make(
             COMPRESSED_IMAGE,
             header=self.header(stamp_ns, frame_id),
-            format=format,
+            format=layout,
             data=np.frombuffer(data, np.uint8),
         )
 

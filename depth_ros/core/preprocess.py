@@ -148,8 +148,8 @@ class Preprocessor:
         size = (t.width, t.height)
         cv2.resize(image_HW3, size, dst=self._small_hw3, interpolation=interpolation)
         cv2.split(self._small_hw3, list(self._planes_3hw))
-        bottom, right = t.y + t.height, t.x + t.width
-        content = self._tensor_B3hw[0, :, t.y : bottom, t.x : right]
+        rows, columns = slice(t.y, t.y + t.height), slice(t.x, t.x + t.width)
+        content = self._tensor_B3hw[0, :, rows, columns]
         for target, source in enumerate(self._channels):
             gain, offset = float(self._gain[target]), float(self._offset[target])
             # One pass in float32: gain * plane + 0 * plane + offset.

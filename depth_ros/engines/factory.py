@@ -62,7 +62,7 @@ class Backend:
 
     """
 
-    open: Callable[[OnnxFile, int], Engine]
+    open: Callable[[OnnxFile, int], Engine]  # noqa: A003
     module: str
     package: str
     tolerance: ParityTolerance | None
@@ -155,7 +155,7 @@ class _Loader:
         self._probe(reference)
         return reference, f'{_title(reference.spec)} (auto: {"; ".join(refusals)})'
 
-    def open(self, name: str) -> tuple[Engine, str]:
+    def open(self, name: str) -> tuple[Engine, str]:  # noqa: A003
         """Return the engine that was asked for by name."""
         if BACKENDS[name].tolerance is None:
             engine = self._opened(name)

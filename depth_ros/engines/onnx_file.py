@@ -150,7 +150,7 @@ def write_metadata(path: Path, key: str, value: str) -> None:
             for field in _fields(data):
                 is_old = field.number == MODEL_METADATA and _entry(field.message())[0] == key
                 if not is_old:
-                    target.write(data[field.start : field.end])
+                    target.write(data[slice(field.start, field.end)])
             target.write(_encode_entry(key, value))
         shutil.copymode(path, temporary)
         temporary.replace(path)
@@ -194,8 +194,8 @@ def _fields(data: memoryview) -> Iterator[_Field]:
             size, position = _size(data, position, wire_type)
             if number == 0 or position + size > len(data):
                 raise ValueError(f'{position + size - len(data)} bytes missing after {start}')
-            value = data[position : position + size]
-            position += size
+            start_of_value, position = position, position + size
+            value = data[start_of_value:position]
         yield _Field(number, value, start, position)
 
 

@@ -91,7 +91,7 @@ def probe_images(card: ModelSpec) -> list[NDArray[np.float32]]:
     images = [preprocess(picture)[0].copy() for picture in pictures]
     if window > 1:
         starts = range(count - window + 1)
-        images = [np.concatenate(images[i : i + window])[np.newaxis] for i in starts]
+        images = [np.concatenate(images[slice(i, i + window)])[np.newaxis] for i in starts]
     if card.uncertainty.kind == 'flip':
         images.append(preprocess(pictures[0], with_mirror=True)[0].copy())
     return images

@@ -205,7 +205,7 @@ def _built(default: Any, values: Mapping[str, Value]) -> Any:
         inner = getattr(default, each.name)
         prefix = f'{each.name}.'
         if is_dataclass(inner):
-            own = {k[len(prefix) :]: v for k, v in values.items() if k.startswith(prefix)}
+            own = {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
             arguments[each.name] = _built(inner, own)
         elif each.name in values:
             arguments[each.name] = values[each.name]

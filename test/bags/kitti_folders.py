@@ -107,7 +107,7 @@ def odometry_sequence(folder: Path, count: int = 3) -> Path:
         (sequence / name).mkdir(parents=True)
     (folder / 'poses').mkdir()
     rotation = CAMERA_ROTATION.split()
-    rows = [' '.join([*rotation[3 * row : 3 * row + 3], '0']) for row in range(3)]
+    rows = [' '.join([*rotation[slice(3 * row, 3 * row + 3)], '0']) for row in range(3)]
     (sequence / 'calib.txt').write_text(f'P2: {projection()}\nTr: {" ".join(rows)}\n')
     (sequence / 'times.txt').write_text(''.join(f'{0.1 * i:.6e}\n' for i in range(count)))
     poses = ''.join(f'1 0 0 0 0 1 0 0 0 0 1 {index}\n' for index in range(count))

@@ -81,7 +81,7 @@ def test_infer_brightness_is_the_mean_times_gain(tmp_path, opened, name, batch):
 def test_infer_alternating_batch_sizes_stays_right(tmp_path, opened, name):
     engine = opened(network_file(tmp_path / 'a.onnx'), name)
     pair = image_tensor(2)
-    alone = [engine.infer({'image': pair[i : i + 1]})['depth'].copy() for i in range(2)]
+    alone = [engine.infer({'image': pair[[i]]})['depth'].copy() for i in range(2)]
     for _ in range(2):
         both = engine.infer({'image': pair})['depth'].copy()
         np.testing.assert_allclose(both, np.concatenate(alone), rtol=FP32_RELATIVE)

@@ -122,7 +122,7 @@ def test_attention_equals_the_formula_written_out():
         query, key, value = attention.to_qkv(tokens)[0].chunk(3, dim=-1)
         heads = []
         for start in (0, 4):
-            q, k, v = (part[:, start : start + 4] for part in (query, key, value))
+            q, k, v = (part[:, slice(start, start + 4)] for part in (query, key, value))
             heads.append(torch.softmax(q @ k.T / 2.0, dim=-1) @ v)
         wanted = attention.to_out(torch.cat(heads, dim=-1))[None]
         assert_close(attention(tokens), wanted)

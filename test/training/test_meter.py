@@ -181,6 +181,8 @@ def test_file_without_named_tensors_is_refused(tmp_path, content):
 
 
 class RunsCode:
+    """What a pickle may hold: a call."""
+
     def __reduce__(self):
         return (eval, ('1 + 1',))
 
