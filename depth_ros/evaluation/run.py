@@ -40,6 +40,7 @@ from depth_ros.errors import BagError, FrameError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, scores, versions
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
+from depth_ros.evaluation.node_words import last_words
 from depth_ros.evaluation.report import (
     json_bytes,
     METRICS_FILE,
@@ -116,7 +117,7 @@ def evaluate(
         loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
         pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
         session = run.score(PipelinePredictor(pipeline))
-        facts = {'model': model_facts(loaded), 'command': command}
+        facts = {'model': model_facts(loaded), 'node': None, 'command': command}
         spec = loaded.engine.spec
         return run.finish(session, facts, {spec.backend: spec.version})
 
@@ -145,13 +146,15 @@ def evaluate_recorded(
         recorded = stack.enter_context(BagReader(recording))
         predictor = RecordedPredictor(recorded, depth_topic)
         session = run.score(predictor)
+        identity, node = last_words(recorded)
         model = {
             'name': f'recording {recording.name}',
+            **identity,
             'recording': str(recording),
             'recording_fingerprint': fingerprint(recording),
             **{f'{key}_topic': topic for key, topic in predictor.topics.items()},
         }
-        return run.finish(session, {'model': model, 'command': command}, {})
+        return run.finish(session, {'model': model, 'node': node, 'command': command}, {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -242,6 +245,7 @@ class _Run:
         return {
             'protocol': self._config.protocol(),
             'model': facts['model'],
+            'node': facts['node'],
             'bag': bag,
             'versions': versions,
             'command': facts['command'],
