@@ -36,7 +36,8 @@ class Answers:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
         self._subscription: Any | None = None
-        self._stamp_ns: int | None = None
+        self._newest_ns: int | None = None
+        self._last_ns: int | None = None
 
     def connect(self) -> bool:
         """
@@ -71,17 +72,18 @@ class Answers:
         :raises DepthRosError: none came within the timeout.
         """
         deadline = time.monotonic() + timeout_s
-        while self._stamp_ns != stamp_ns:
+        # In a looped replay the same stamps come again.
+        self._newest_ns = None
+        while self._newest_ns != stamp_ns:
             if stop.is_set:
                 return False
             if time.monotonic() > deadline:
-                last = 'none' if self._stamp_ns is None else f'{self._stamp_ns} ns'
+                last = 'none' if self._last_ns is None else f'{self._last_ns} ns'
                 raise DepthRosError(
                     f"no message with stamp {stamp_ns} ns on '{self.topic}' within "
                     f'{timeout_s:g} s (last stamp there: {last}): does the node drop frames?'
                 )
             self._executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-        self._stamp_ns = None
         return True
 
     def close(self) -> None:
@@ -89,4 +91,4 @@ class Answers:
         self._executor.shutdown()
 
     def _on_message(self, data: bytes) -> None:
-        self._stamp_ns = header_stamp_ns(data)
+        self._newest_ns = self._last_ns = header_stamp_ns(data)

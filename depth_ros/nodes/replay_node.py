@@ -232,6 +232,7 @@ class BagReplay:
 
     def _play_once(self, stop: StopRequest) -> bool:
         """Play the bag from start to end; False after a stop."""
+        self.summary.is_complete = False
         timeline: _Timeline | None = None
         for raw in self._reader.raw_messages(self._publishers):
             if self._answers is None:
