@@ -58,9 +58,15 @@ MM_PER_M = 1000.0
 MAX_MM = 65535
 NO_DISTORTION = [0.0] * 5
 POINT_FIELDS = [
-    PointField(name=name, offset=offset, datatype=PointField.FLOAT32, count=1)
-    for name, (_, offset) in POINT_DTYPE.fields.items()  # type: ignore[union-attr]
+    PointField(name=name, offset=4 * index, datatype=PointField.FLOAT32, count=1)
+    for index, name in enumerate(POINT_DTYPE.names or ())
 ]
+# Encoding -> element type and channels.
+LAYOUTS: dict[str, tuple[np.dtype[Any], int]] = {
+    '32FC1': (np.dtype('<f4'), 1),
+    '16UC1': (np.dtype('<u2'), 1),
+    'bgr8': (np.dtype('u1'), 3),
+}
 
 
 def frame_from(message: Image | CompressedImage, camera: CameraModel) -> Frame:
@@ -103,16 +109,12 @@ class ImageBuffer:
     """
     One Image message that is filled in place.
 
-    :param encoding: 32FC1, 16UC1 or bgr8.
+    :param encoding: one of ``LAYOUTS``.
     """
 
     def __init__(self, encoding: str) -> None:
         self.message = Image(encoding=encoding)
-        self._dtype, self._channels = {
-            '32FC1': (np.dtype('<f4'), 1),
-            '16UC1': (np.dtype('<u2'), 1),
-            'bgr8': (np.dtype('u1'), 3),
-        }[encoding]
+        self._dtype, self._channels = LAYOUTS[encoding]
 
     def pixels(self, intrinsics: Intrinsics) -> NDArray[Any]:
         """Return a writable view of the message's bytes, (H, W) or (H, W, 3)."""
@@ -169,7 +171,7 @@ def flat_cloud(header: Header, points: NDArray[Any]) -> PointCloud2:
 
 def _flat_cloud_of_our_own(header: Header, points: NDArray[Any]) -> PointCloud2:
     data = array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(points)).cast('B'))
+    data.frombytes(np.ascontiguousarray(points).view(np.uint8).data)
     message = PointCloud2(
         header=header,
         height=1,

@@ -108,17 +108,17 @@ def _endpoint_problem(info: Any, topic: str, type_name: str, qos: QoSProfile) ->
     return ''
 
 
-def input_status(
-    state: str, image: TopicView | None, camera_info: TopicView | None, seen: Snapshot
-) -> Status:
+def input_status(state: str, topics: Sequence[TopicView], seen: Snapshot) -> Status:
     """
     Say whether images and calibration arrive, and if not, what is missing.
 
-    :param state: lifecycle state; the topics are None unless it is 'active'.
+    :param state: lifecycle state.
+    :param topics: image and camera_info; none unless the state is 'active'.
     """
-    if image is None or camera_info is None:
+    if not topics:
         level, message = Level.STALE, f'node is {state}: not subscribed'
         return Status(name='input', level=level, message=message)
+    image, camera_info = topics
     level, message = _input_verdict(image, camera_info, seen)
     values = (
         ('image topic', image.name),
