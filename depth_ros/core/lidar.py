@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # camera_z: z along the optical axis, what this package publishes. kitti_export: the truth of the
-# published KITTI rows (METHODS 2.4): the forward coordinate of the hit in the LiDAR's own frame,
+# published KITTI rows: the forward coordinate of the hit in the LiDAR's own frame,
 # and pixels at round(u) - 1, as the exporter of the raw data writes them.
 DepthConvention = Literal['camera_z', 'kitti_export']
 KITTI_PIXEL_SHIFT = -1

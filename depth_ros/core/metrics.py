@@ -15,7 +15,7 @@
 """
 Depth metrics at LiDAR pixels: which pixels count, the formulas, and exact accumulation.
 
-Formulas: Eigen et al. 2014, arXiv:1406.2283, and the KITTI benchmark (METHODS 2.2). With D the
+Formulas: Eigen et al. 2014, arXiv:1406.2283, and the KITTI benchmark. With D the
 prediction, T the truth [m], e = D - T and g = ln D - ln T over the scored pixels:
 
     abs_rel   mean |e| / T              [-]        mae   mean |e|                         [m]
@@ -53,7 +53,7 @@ DELTA = 1.25
 RANGE_EDGES_M = (0.0, 10.0, 30.0, 50.0, 80.0)
 
 # Shares of height (top, bottom) and width (left, right). Garg et al. 2016, arXiv:1603.04992, and
-# Eigen et al. 2014, as their released code states them (METHODS 2.2, 2.3).
+# Eigen et al. 2014, as their released code states them.
 CROPS: dict[str, tuple[float, float, float, float]] = {
     'garg': (0.40810811, 0.99189189, 0.03594771, 0.96405229),
     'eigen': (0.3324324, 0.91351351, 0.0359477, 0.96405229),

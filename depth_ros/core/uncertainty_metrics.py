@@ -16,8 +16,8 @@
 Metrics of the predicted one-sigma: does it cover, and does it rank the errors.
 
 Coverage and likelihood take the error as Laplace distributed with standard deviation sigma, so
-of scale b = sigma / sqrt(2), which is what the models learn (METHODS 10.4). AUSE and AURG are
-Poggi et al. 2020, arXiv:2005.06209 (METHODS 10.3); they see only the order of sigma.
+of scale b = sigma / sqrt(2), which is what the models learn. AUSE and AURG are
+Poggi et al. 2020, arXiv:2005.06209; they see only the order of sigma.
 Shape letters: N pixels, P probabilities, T 50 steps of sparsification.
 """
 

@@ -57,7 +57,7 @@ def percentile(values, percent):
 
 
 def loop_areas(prediction, truth, sigma):
-    """Return AUSE and AURG as METHODS of the literature state them, one set at a time."""
+    """Return AUSE and AURG as the literature states them, one set at a time."""
     pairs = list(zip(prediction, truth, strict=True))
     abs_rel = [abs(d - t) / t for d, t in pairs]
     absolute = [abs(d - t) for d, t in pairs]
