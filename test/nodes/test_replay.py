@@ -16,68 +16,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 import re
-import resource
 import signal
 import subprocess
 import sys
 from test.bags import mini_bags as mini
+from test.nodes.programs import (
+    by_topic,
+    environment,
+    play_and_record,
+    PLAY_S,
+    program,
+    READY_S,
+    recorder,
+    replay,
+)
 import time
-from typing import Any
 
 from depth_ros.bags.reader import BagReader
 from depth_ros.bags.writer import BagWriter
 from depth_ros.cli import record_topics, replay_bag
 from depth_ros.cli.ros_arguments import split_ros_arguments
 from depth_ros.errors import DepthRosError
-from depth_ros.evaluation.processes import local_graph, Program
 import numpy as np
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
 PLAYED = (mini.IMAGE, mini.INFO, mini.LIDAR, mini.ODOMETRY)
-READY_S, PLAY_S = 20.0, 40.0
-
-
-@contextmanager
-def program(name: str, folder: Path, *arguments: str) -> Iterator[Program]:
-    short = name.rsplit('.')[-1]
-    number = len(list(folder.glob(f'{short}*.log')))
-    with Program(name, arguments, folder / f'{short}{number}.log', local_graph()) as running:
-        yield running
-
-
-def replay(folder: Path, bag: Path, *options: str) -> Any:
-    return program('depth_ros.cli.replay_bag', folder, str(bag), *options)
-
-
-def recorder(folder: Path, *options: str) -> Any:
-    return program('depth_ros.cli.record_topics', folder, str(folder / 'recorded'), *options)
-
-
-def by_topic(bag: Path) -> dict[str, list[bytes]]:
-    found: dict[str, list[bytes]] = {}
-    with BagReader(bag) as reader:
-        for raw in reader.raw_messages():
-            found.setdefault(raw.topic, []).append(raw.data)
-    return found
-
-
-def play_and_record(
-    folder: Path, bag: Path, topics: tuple[str, ...], *options: str
-) -> tuple[dict[str, list[bytes]], str]:
-    """Return what another process received, and what the replay printed."""
-    with (
-        recorder(folder, *topics) as listening,
-        replay(folder, bag, '--start-after=0.5', *options) as playing,
-    ):
-        playing.wait(PLAY_S, others=[listening])
-        listening.stop()
-        return by_topic(folder / 'recorded'), playing.output()
 
 
 @pytest.mark.dds
@@ -182,7 +149,7 @@ def test_loop_starts_over_until_a_signal_even_two(tmp_path: Path) -> None:
     with recorder(tmp_path, mini.IMAGE) as listening:
         command = [sys.executable, '-m', 'depth_ros.cli.replay_bag', str(bag), '--loop']
         playing = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
         )
         try:
             time.sleep(5.0)
@@ -197,12 +164,6 @@ def test_loop_starts_over_until_a_signal_even_two(tmp_path: Path) -> None:
     assert 'Traceback' not in errors
     assert 'stopped before the end of the bag' in output
     assert len(by_topic(tmp_path / 'recorded')[mini.IMAGE]) > 6
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {**os.environ, **local_graph()}
 
 
 # --- Lock-step -------------------------------------------------------------------------------
@@ -286,71 +247,6 @@ def test_replay_at_once_needs_nobody(tmp_path: Path) -> None:
         assert '12 messages published' in playing.output()
 
 
-# --- Recorder --------------------------------------------------------------------------------
-
-
-@pytest.mark.dds
-def test_recorder_ends_after_the_messages_asked_for(tmp_path: Path) -> None:
-    bag = mini.full_bag(tmp_path / 'bag', count=30)
-    options = (mini.IMAGE, mini.INFO, '--stop-after', f'{mini.IMAGE}=4', f'{mini.INFO}=2')
-    with recorder(tmp_path, *options) as listening, replay(tmp_path, bag, '--loop'):
-        listening.wait(PLAY_S)
-    received = by_topic(tmp_path / 'recorded')
-    assert len(received[mini.IMAGE]) >= 4
-    # It drains what is on its way for 2 s at most.
-    assert len(received[mini.IMAGE]) < 30
-
-
-@pytest.mark.dds
-def test_recorder_ends_when_nothing_comes_any_more(tmp_path: Path) -> None:
-    bag = mini.full_bag(tmp_path / 'bag')
-    with (
-        recorder(tmp_path, mini.IMAGE, '--idle-timeout', '1.0') as listening,
-        replay(tmp_path, bag) as playing,
-    ):
-        listening.wait(PLAY_S)
-        playing.wait(PLAY_S)
-    assert len(by_topic(tmp_path / 'recorded')[mini.IMAGE]) == 3
-
-
-@pytest.mark.dds
-def test_recorder_of_nothing_fails_and_says_so(tmp_path: Path) -> None:
-    with recorder(tmp_path, '/nothing') as listening:
-        time.sleep(3.0)
-        with pytest.raises(DepthRosError, match='exit status 1'):
-            listening.stop()
-        assert "error: nothing was recorded to '" in listening.output()
-        assert 'warning: nothing came on /nothing' in listening.output()
-
-
-@pytest.mark.dds
-def test_recorder_on_a_full_disk_fails_and_keeps_what_it_has(tmp_path: Path) -> None:
-    image = np.zeros((300, 400, 3), np.uint8)
-    with BagWriter(tmp_path / 'bag') as writer:
-        for index in range(40):
-            stamp = mini.START_NS + index * 20_000_000
-            writer.write(mini.IMAGE, stamp, mini.MAKE.image(stamp, 'c', image))
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))
-
-    recorded = tmp_path / 'recorded'
-    command = [sys.executable, '-m', 'depth_ros.cli.record_topics', str(recorded), mini.IMAGE]
-    listening = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=_environment(), preexec_fn=limit
-    )
-    try:
-        with replay(tmp_path, tmp_path / 'bag') as playing:
-            _, errors = listening.communicate(timeout=PLAY_S)
-            assert playing.output() is not None
-    finally:
-        listening.kill()
-    assert listening.returncode == 1
-    assert f"error: bag '{recorded}' cannot be written after" in errors
-    kept = by_topic(recorded)[mini.IMAGE]
-    assert 4 <= len(kept) < 40
-
-
 # --- Command lines, which need no graph ------------------------------------------------------
 
 
@@ -399,23 +295,6 @@ def test_replay_refuses_what_the_bag_has_not(
         with pytest.raises(DepthRosError, match='exit status 1'):
             playing.wait(PLAY_S)
         assert message in playing.output()
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--stop-after', 'image'], "--stop-after 'image': must look like depth/image_rect=20"),
-        (['--stop-after', '/other=3'], "stop after 3 of '/other': must be 1 or more of a rec"),
-        (['--stop-after', '/a=0'], "stop after 0 of '/a'"),
-        (['--idle-timeout', '0'], 'idle time 0.0: must be positive'),
-    ],
-)
-def test_recorder_refuses_a_wrong_option(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
-) -> None:
-    assert record_topics.main([str(tmp_path / 'bag'), '/a', *options]) == 1
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / 'bag').exists()
 
 
 def test_command_lines_work_without_ros_up_to_the_point_where_they_need_it(
