@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
 from depth_ros.bags.reader import BagReader, resolve_topic
+from depth_ros.bags.records import COMPRESSED_IMAGE
 from depth_ros.ros import launch_choices as choices
 from launch import LaunchDescription
 from launch.actions import (
@@ -44,10 +45,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 def generate_launch_description():
     arguments = [
-        DeclareLaunchArgument(name, description=each.description, default_value=each.default)
-        if each.default
-        else DeclareLaunchArgument(name, description=each.description)
-        for name, each in choices.REPLAY_ARGUMENTS.items()
+        DeclareLaunchArgument(name, default_value=a.default or None, description=a.description)
+        for name, a in choices.REPLAY_ARGUMENTS.items()
     ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_actions)])
 
@@ -58,10 +57,12 @@ def _actions(context):
     with BagReader(bag) as reader:
         image = resolve_topic(reader, 'image', given.get('image_topic'))
         info = resolve_topic(reader, 'camera_info', given.get('camera_info_topic'))
-    remaps = {'image_topic': image, 'camera_info_topic': info, 'use_sim_time': 'true'}
-    launch_file = Path(get_package_share_directory('depth_ros'), 'launch', 'mono_depth.launch.py')
-    source = PythonLaunchDescriptionSource(str(launch_file))
-    node = IncludeLaunchDescription(source, launch_arguments=remaps.items())
+        is_compressed = reader.topic(image).msgtype == COMPRESSED_IMAGE
+    stream = choices.image_arguments(image, is_compressed=is_compressed)
+    arguments = {**stream, 'camera_info_topic': info, 'use_sim_time': 'true'}
+    folder = Path(get_package_share_directory('depth_ros'), 'launch')
+    source = PythonLaunchDescriptionSource(str(folder / 'mono_depth.launch.py'))
+    node = IncludeLaunchDescription(source, launch_arguments=arguments.items())
     replay = _program('replay_bag', bag, '--rate', given['rate'])
     if not choices.is_true('evaluation', given['evaluation']):
         return [node, replay, _after(replay, Shutdown(reason='the bag has ended'))]

@@ -94,7 +94,7 @@ def assert_share_is_complete(prefix: Path) -> None:
     assert (prefix / 'share/ament_index/resource_index/packages/depth_ros').is_file()
     assert (share / 'package.xml').read_bytes() == (ROOT / 'package.xml').read_bytes()
     for name in SHARED:
-        installed = {path.name for path in (share / name).iterdir()}
+        installed = {path.name for path in (share / name).iterdir() if path.is_file()}
         wanted = {path.name for path in (ROOT / name).iterdir() if path.is_file()}
         assert installed
         assert installed == wanted

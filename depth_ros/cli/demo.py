@@ -29,6 +29,7 @@ import sys
 import time
 
 from depth_ros.bags.reader import BagReader, resolve_topic
+from depth_ros.bags.records import COMPRESSED_IMAGE
 from depth_ros.errors import ConfigError, DepthRosError
 from depth_ros.evaluation.demo_summary import (
     DemoSummary,
@@ -37,6 +38,7 @@ from depth_ros.evaluation.demo_summary import (
     summarize,
 )
 from depth_ros.evaluation.processes import local_graph, Program
+from depth_ros.ros.launch_choices import image_arguments, remappings
 
 CLIP = Path(__file__).resolve().parents[2] / 'demo' / 'kitti_0005'
 # The node loads a model and an engine; the recorder finds the publishers.
@@ -87,17 +89,14 @@ def play(arguments: argparse.Namespace, recorded: Path, logs: Path) -> None:
     """
     graph, rate = local_graph(), arguments.rate
     with BagReader(arguments.bag) as reader:
-        image = resolve_topic(reader, 'image')
-        camera_info = resolve_topic(reader, 'camera_info')
         seconds = (reader.stop_ns - reader.start_ns) / NS_PER_S / rate
-    remaps = ['-r', f'image:={image}', '-r', f'camera_info:={camera_info}']
-    settings = ['-p', f'model:={arguments.model}', '-p', f'engine:={arguments.engine}']
+        ros_arguments = _ros_arguments(reader, arguments)
 
     def start(module: str, *options: str) -> Program:
         return Program(module, options, logs / f'{module.rsplit(".")[-1]}.log', graph)
 
     with (
-        start('depth_ros.nodes.mono_depth_node', '--ros-args', *remaps, *settings) as node,
+        start('depth_ros.nodes.mono_depth_node', *ros_arguments) as node,
         start('depth_ros.cli.record_topics', str(recorded), *RECORDED_TOPICS) as recorder,
     ):
         for topic in RECORDED_TOPICS:
@@ -107,6 +106,23 @@ def play(arguments: argparse.Namespace, recorded: Path, logs: Path) -> None:
         time.sleep(LAST_FRAME_SECONDS)
         recorder.stop()
         node.stop()
+
+
+def _ros_arguments(reader: BagReader, arguments: argparse.Namespace) -> list[str]:
+    """Return what makes the node read the clip, on the clip's clock."""
+    image = resolve_topic(reader, 'image')
+    is_compressed = reader.topic(image).msgtype == COMPRESSED_IMAGE
+    stream = image_arguments(image, is_compressed=is_compressed)
+    stream['camera_info_topic'] = resolve_topic(reader, 'camera_info')
+    parameters = {
+        'model': arguments.model,
+        'engine': arguments.engine,
+        'image_transport': stream['image_transport'],
+        'use_sim_time': 'true',
+    }
+    remaps = [word for source, to in remappings(stream) for word in ('-r', f'{source}:={to}')]
+    settings = [word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')]
+    return ['--ros-args', *remaps, *settings]
 
 
 def _fresh_folder(path: Path) -> Path:

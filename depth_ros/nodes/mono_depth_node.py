@@ -288,6 +288,15 @@ class MonoDepthNode(LifecycleNode):
         )
 
 
+USAGE = """\
+usage: mono_depth_node --ros-args [-r image:=TOPIC] [-r camera_info:=TOPIC]
+                       [-p NAME:=VALUE ...] [--params-file FILE]
+
+Camera in; metric depth, uncertainty and points out. The parameters are told, each with unit and
+meaning, in config/mono_depth.yaml of the share folder.\
+"""
+
+
 def _refuse_arguments(args: Sequence[str] | None) -> None:
     """Refuse what rclpy would ignore: arguments outside --ros-args."""
     given = sys.argv if args is None else ['', *args]
@@ -319,6 +328,9 @@ def _run(stop: StopRequest) -> int:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop, and return the exit status."""
+    if {'-h', '--help'}.intersection(sys.argv[1:] if args is None else args):
+        print(USAGE)
+        return 0
     # A second thread pool beside the engine's costs more than it gives.
     cv2.setNumThreads(1)
     try:

@@ -38,6 +38,7 @@ OUTPUTS = (
     'points',
 )
 TRUE, FALSE = 'true', 'false'
+COMPRESSED = '/compressed'
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +132,27 @@ def camera_info_topic(given: Mapping[str, str]) -> str:
     return str(PurePosixPath(given['image_topic']).parent / 'camera_info')
 
 
+def image_arguments(topic: str, *, is_compressed: bool) -> dict[str, str]:
+    """
+    Return the arguments that make the node read a topic.
+
+    :raises ConfigError: a compressed topic does not end in "/compressed": the node cannot tell
+        its base topic.
+    """
+    if not is_compressed:
+        return {'image_topic': topic, 'image_transport': 'raw'}
+    base = topic.removesuffix(COMPRESSED)
+    if base == topic:
+        raise ConfigError(f"compressed image topic '{topic}': its name must end in {COMPRESSED}")
+    return {'image_topic': base, 'image_transport': 'compressed'}
+
+
 def remappings(given: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return where the node's inputs come from."""
     image = given['image_topic']
     return [
         ('image', image),
-        ('image/compressed', f'{image}/compressed'),
+        (f'image{COMPRESSED}', image + COMPRESSED),
         ('camera_info', camera_info_topic(given)),
     ]
 

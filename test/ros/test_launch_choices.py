@@ -121,3 +121,21 @@ def test_recorded_topics_are_in_the_namespace_of_the_node() -> None:
 def test_replay_arguments_do_not_hide_those_of_the_node() -> None:
     assert not set(choices.REPLAY_ARGUMENTS) & set(choices.ARGUMENTS)
     assert choices.misspelt(given(**dict.fromkeys(choices.REPLAY_ARGUMENTS, 'x'))) == []
+
+
+def test_image_arguments_of_a_raw_topic_name_it() -> None:
+    assert choices.image_arguments('/cam/image', is_compressed=False) == {
+        'image_topic': '/cam/image',
+        'image_transport': 'raw',
+    }
+
+
+def test_image_arguments_of_a_compressed_topic_name_its_base() -> None:
+    arguments = choices.image_arguments('/cam/image/compressed', is_compressed=True)
+    assert arguments == {'image_topic': '/cam/image', 'image_transport': 'compressed'}
+    assert ('image/compressed', '/cam/image/compressed') in choices.remappings(given(**arguments))
+
+
+def test_image_arguments_of_a_compressed_topic_without_the_suffix_are_refused() -> None:
+    with pytest.raises(ConfigError, match='/cam/jpeg'):
+        choices.image_arguments('/cam/jpeg', is_compressed=True)
