@@ -1,5 +1,16 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 
 """The settings of ``training.prepare``, checked once, and stored with the dataset they made."""
 
@@ -119,9 +130,10 @@ class PrepareOptions:
     neighbour_ms: float = 250.0
 
     def __post_init__(self) -> None:
-        for key in ('max_sync_ms', 'neighbour_ms'):
-            value, option = getattr(self, key), f'--{key.replace("_", "-")}'
-            _require(0 <= value <= 10_000, option, value, '0 to 10000 ms')
+        is_sync = 0 <= self.max_sync_ms <= 1000
+        _require(is_sync, '--max-sync-ms', self.max_sync_ms, '0 to 1000 ms')
+        is_gap = 0 <= self.neighbour_ms <= 10_000
+        _require(is_gap, '--neighbour-ms', self.neighbour_ms, '0 to 10000 ms')
         _require(self.motion in MOTION_MODES, '--motion', self.motion, f'one of {MOTION_MODES}')
         is_known = self.image_format in IMAGE_FORMATS
         _require(is_known, '--image-format', self.image_format, f'one of {IMAGE_FORMATS}')

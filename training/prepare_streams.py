@@ -1,14 +1,25 @@
 # Copyright 2026 depth_ros contributors
-# SPDX-License-Identifier: Apache-2.0
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
 
 """What ``prepare`` reads beside frames and sweeps: encoded images, poses and speed by stamp."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 import math
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +30,7 @@ from depth_ros.core.datatypes import Frame
 from depth_ros.core.geometry import interpolate, Matrix
 from depth_ros.core.message_fields import stamp_ns as stamp_of
 from depth_ros.core.sync import Stamped
-from depth_ros.errors import BagError, FrameError
+from depth_ros.errors import FrameError
 import numpy as np
 from training.dataset_format import is_whole_image
 
@@ -28,13 +39,9 @@ NS_PER_MS = 1_000_000
 MAX_EXTRAPOLATION_NS = 100 * NS_PER_MS
 # Within half a second it does: poses further apart are not joined.
 MAX_POSE_GAP_NS = 500 * NS_PER_MS
-# Requests go back by less than this: a sweep and the difference of two sensors' stamps.
-KEPT_NS = 2000 * NS_PER_MS
-
-TWIST_TYPES = (
-    'geometry_msgs/msg/TwistStamped',
-    'geometry_msgs/msg/TwistWithCovarianceStamped',
-)
+# Requests around a frame reach no further: a sweep lasts less than 1 s and its stamp differs from
+# the image's by at most 1 s.
+REACH_NS = 2500 * NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,30 +107,47 @@ SampleT = TypeVar('SampleT', bound=Stamped)
 
 
 class Window(Generic[SampleT]):
-    """The samples of a stream around a moment that moves on, and a little of the past."""
+    """The samples of a stream around a moment that moves on."""
 
     def __init__(self, samples: Iterable[SampleT]) -> None:
         self._samples = iter(samples)
         self._kept: deque[SampleT] = deque()
 
-    def around(self, stamp_ns: int) -> list[SampleT]:
-        """Return the kept samples, up to and with the first one after the stamp."""
-        while not self._kept or self._kept[-1].stamp_ns <= stamp_ns:
+    def advance(self, stamp_ns: int) -> None:
+        """Read on to well after this moment, and forget what lies well before it."""
+        while not self._kept or self._kept[-1].stamp_ns <= stamp_ns + REACH_NS:
             following = next(self._samples, None)
             if following is None:
                 break
             self._kept.append(following)
-        # Two always stay, to go on from at the end of the track.
-        while len(self._kept) > 2 and self._kept[1].stamp_ns < stamp_ns - KEPT_NS:
+        # Two always stay, to go on from at the end of the stream.
+        while len(self._kept) > 2 and self._kept[1].stamp_ns < stamp_ns - REACH_NS:
             self._kept.popleft()
-        return list(self._kept)
+
+    def pair(self, stamp_ns: int) -> tuple[SampleT, SampleT] | None:
+        """Return the samples before and after, at an end the two nearest; None: not two."""
+        if len(self._kept) < 2:
+            return None
+        after = bisect_right(self._kept, stamp_ns, key=lambda sample: sample.stamp_ns)
+        after = min(max(after, 1), len(self._kept) - 1)
+        return self._kept[after - 1], self._kept[after]
+
+    def nearest(self, stamp_ns: int) -> SampleT | None:
+        """Return the sample nearest in time; None: there is none."""
+        pair = self.pair(stamp_ns) or tuple(self._kept)
+        return min(pair, key=lambda sample: abs(sample.stamp_ns - stamp_ns), default=None)
 
 
 class PoseTrack:
-    """Pose of a vehicle at any moment, at constant twist between the samples of its odometry."""
+    """
+    Pose of a vehicle around a moving moment, at constant twist between odometry samples.
+
+    Nothing is read but by ``advance``: how the stream is read does not depend on what is asked.
+    """
 
     def __init__(self, samples: Iterable[OdometrySample]) -> None:
         self._window = Window(samples)
+        self.advance = self._window.advance
 
     def at(self, stamp_ns: int) -> tuple[Matrix, str]:
         """
@@ -131,42 +155,29 @@ class PoseTrack:
 
         :raises FrameError: there is no odometry around this moment.
         """
-        before, after = self._neighbours(stamp_ns)
+        pair = self._window.pair(stamp_ns)
+        if pair is None:
+            raise FrameError('odometry has fewer than two samples')
+        before, after = pair
         gap_ns = after.stamp_ns - before.stamp_ns
+        missing_ns = max(before.stamp_ns - stamp_ns, stamp_ns - after.stamp_ns, 0)
+        if missing_ns > MAX_EXTRAPOLATION_NS:
+            raise FrameError(f'odometry is {missing_ns / NS_PER_MS:.0f} ms away')
+        if gap_ns > MAX_POSE_GAP_NS:
+            raise FrameError(f'odometry has a gap of {gap_ns / NS_PER_MS:.0f} ms')
         fraction = (stamp_ns - before.stamp_ns) / gap_ns
         pose = interpolate(before.world_T_body_44, after.world_T_body_44, fraction)
         return pose, after.child_frame_id
 
     def speed_mps(self, stamp_ns: int) -> float | None:
         """Return the length of the linear velocity nearest in time [m/s]; None: not known."""
-        samples = self._window.around(stamp_ns)
-        return nearest_speed(stamp_ns, [(s.stamp_ns, s.twist[:3]) for s in samples])
-
-    def _neighbours(self, stamp_ns: int) -> tuple[OdometrySample, OdometrySample]:
-        pairs = list(pairwise(self._window.around(stamp_ns)))
-        if not pairs:
-            raise FrameError('odometry has fewer than two samples around the frame')
-        pair = min(pairs, key=lambda pair: _distance_ns(stamp_ns, *pair))
-        missing_ns = _distance_ns(stamp_ns, *pair)
-        gap_ns = pair[1].stamp_ns - pair[0].stamp_ns
-        if missing_ns > MAX_EXTRAPOLATION_NS:
-            raise FrameError(f'odometry is {missing_ns / NS_PER_MS:.0f} ms away')
-        if gap_ns > MAX_POSE_GAP_NS:
-            raise FrameError(f'odometry has a gap of {gap_ns / NS_PER_MS:.0f} ms')
-        return pair
+        sample = self._window.nearest(stamp_ns)
+        return None if sample is None else _speed(stamp_ns, sample.stamp_ns, sample.twist[:3])
 
 
-def _distance_ns(stamp_ns: int, before: Stamped, after: Stamped) -> int:
-    return max(before.stamp_ns - stamp_ns, stamp_ns - after.stamp_ns, 0)
-
-
-def nearest_speed(stamp_ns: int, samples: list[tuple[int, Matrix]]) -> float | None:
-    """Return the length of the velocity that is nearest in time and near enough, else None."""
-    if not samples:
-        return None
-    stamp, velocity = min(samples, key=lambda sample: abs(sample[0] - stamp_ns))
-    speed = float(np.linalg.norm(velocity))
-    is_near = abs(stamp - stamp_ns) <= MAX_EXTRAPOLATION_NS
+def _speed(stamp_ns: int, measured_ns: int, velocity_3: Matrix) -> float | None:
+    speed = float(np.linalg.norm(velocity_3))
+    is_near = abs(measured_ns - stamp_ns) <= MAX_EXTRAPOLATION_NS
     return speed if is_near and math.isfinite(speed) else None
 
 
@@ -183,11 +194,12 @@ class SpeedTrack:
 
     def __init__(self, samples: Iterable[SpeedSample]) -> None:
         self._window = Window(samples)
+        self.advance = self._window.advance
 
     def speed_mps(self, stamp_ns: int) -> float | None:
         """Return the speed nearest in time [m/s]; None: not known."""
-        samples = self._window.around(stamp_ns)
-        return nearest_speed(stamp_ns, [(s.stamp_ns, s.velocity) for s in samples])
+        sample = self._window.nearest(stamp_ns)
+        return None if sample is None else _speed(stamp_ns, sample.stamp_ns, sample.velocity)
 
 
 def speeds(reader: BagReader, topic: str, on_skip: OnSkip) -> Iterator[SpeedSample]:
@@ -199,33 +211,3 @@ def speeds(reader: BagReader, topic: str, on_skip: OnSkip) -> Iterator[SpeedSamp
             stamp_ns=stamp_of(item.message.header),
             velocity=np.array([linear.x, linear.y, linear.z], np.float64),
         )
-
-
-def twist_topic(reader: BagReader, given: str | None) -> str | None:
-    """
-    Return the topic of stamped twists; None: the bag has none.
-
-    :raises BagError: there are several, or the given one is absent or of another type.
-    """
-    if given is not None and reader.topic(given).msgtype not in TWIST_TYPES:
-        raise BagError(
-            f"--twist-topic '{given}' is of type '{reader.topic(given).msgtype}': must be "
-            f'{" or ".join(TWIST_TYPES)}'
-        )
-    if given is not None:
-        return given
-    found = [i.name for i in reader.topics if i.msgtype in TWIST_TYPES and i.count]
-    if len(found) > 1:
-        raise BagError(
-            f"bag '{reader.path}' has {len(found)} twist topics: {', '.join(found)}; choose one "
-            'with --twist-topic'
-        )
-    return found[0] if found else None
-
-
-Speed = Callable[[int], float | None]
-
-
-def unknown_speed(stamp_ns: int) -> float | None:
-    """Return None: the bag tells no speed."""
-    return None

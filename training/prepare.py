@@ -1,0 +1,300 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Make a training dataset of bags: images, sparse LiDAR depth, calibration, poses, pictures.
+
+Run it again after an interruption: it goes on where it was stopped. The folder is usable when
+the program ends with status 0; docs/prepare.md describes every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+import re
+import sys
+from typing import Any
+
+from depth_ros.bags.reader import BagReader
+from depth_ros.errors import ConfigError, DepthRosError
+from depth_ros.evaluation.facts import fingerprint
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from training.dataset_format import (
+    DATASET_FILE,
+    DatasetError,
+    DEPTH_ENCODING,
+    json_bytes,
+    read_json,
+    SCHEMA_VERSION,
+    SEQUENCES,
+    write_whole,
+)
+from training.prepare_arguments import options_of, parser_of
+from training.prepare_manifest import Totals, write_manifest
+from training.prepare_options import PrepareOptions
+from training.prepare_page import write_page
+from training.prepare_sequence import SequenceMaker
+
+PROGRAM = 'python -m training.prepare'
+SEQUENCE_FILE = 'sequence.json'
+# Names become folders, and words of command lines.
+NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]*')
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A bag and the name of the sequence that is made of it."""
+
+    name: str
+    bag: Path
+    split: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    given = parser_of(PROGRAM, __doc__).parse_args(argv)
+    console, errors = Console(), Console(stderr=True)
+    try:
+        options = options_of(given)
+        sources = _sources(given.bags, given.val, given.test)
+        with _progress(errors) as progress:
+            totals = prepare(sources, given.out, options, progress)
+    except DepthRosError as error:
+        errors.print(f'prepare: {error}', style='red', markup=False, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        errors.print('prepare: stopped; run the same command again to go on', style='yellow')
+        return INTERRUPTED
+    _print_summary(console, given.out, totals)
+    return 0
+
+
+def prepare(
+    sources: Sequence[Source], out: Path, options: PrepareOptions, progress: Progress
+) -> list[Totals]:
+    """
+    Make the dataset, or what is missing of it.
+
+    :raises DepthRosError: a bag, the folder or an option cannot be used.
+    """
+    _claim(out, sources)
+    facts = [_make_sequence(source, out, options, progress) for source in sources]
+    sequences = [
+        {'name': s.name, 'split': s.split, **f} for s, f in zip(sources, facts, strict=True)
+    ]
+    totals = write_manifest(out, sequences, options)
+    for sequence, total in zip(sequences, totals, strict=True):
+        sequence['totals'] = total.stored()
+    content = {
+        'schema_version': SCHEMA_VERSION,
+        'complete': True,
+        'depth_encoding': DEPTH_ENCODING,
+        'options': options.stored(),
+        'sequences': sequences,
+        'warnings': _overlaps(sequences),
+    }
+    write_page(out, content)
+    write_whole(out / DATASET_FILE, json_bytes(content))
+    return totals
+
+
+def _claim(out: Path, sources: Sequence[Source]) -> None:
+    """Take the folder: mark it as unfinished, and refuse one that holds something else."""
+    try:
+        (out / SEQUENCES).mkdir(parents=True, exist_ok=True)
+        strangers = {path.name for path in (out / SEQUENCES).iterdir()}
+        names = {path.name for path in out.iterdir()}
+    except OSError as error:
+        raise DatasetError(f"folder '{out}' cannot be made: {error.strerror}") from error
+    strangers -= {source.name for source in sources}
+    if strangers:
+        raise DatasetError(
+            f"dataset '{out}' holds sequences of other bags, {sorted(strangers)}: name those "
+            'bags too, or choose another folder'
+        )
+    if DATASET_FILE not in names and names != {SEQUENCES}:
+        raise DatasetError(
+            f"folder '{out}' is no dataset and not empty ({', '.join(sorted(names)[:5])}): "
+            'choose another one'
+        )
+    if DATASET_FILE in names:
+        _check_schema(out / DATASET_FILE)
+    unfinished = {'schema_version': SCHEMA_VERSION, 'complete': False}
+    write_whole(out / DATASET_FILE, json_bytes(unfinished))
+
+
+def _check_schema(path: Path) -> None:
+    version = read_json(path).get('schema_version')
+    if version != SCHEMA_VERSION:
+        raise DatasetError(
+            f"'{path}' has schema_version {version!r}: this program writes {SCHEMA_VERSION}; "
+            'choose another folder'
+        )
+
+
+def _make_sequence(
+    source: Source, out: Path, options: PrepareOptions, progress: Progress
+) -> dict[str, Any]:
+    """Make one sequence and return what is known of its bag."""
+    folder = out / SEQUENCES / source.name
+    with BagReader(source.bag) as reader:
+        identity = {
+            'bag': source.bag.name,
+            'fingerprint': fingerprint(source.bag),
+            'options': options.stored(),
+            'schema_version': SCHEMA_VERSION,
+        }
+        known = _known(folder / SEQUENCE_FILE, identity)
+        count = 0
+
+        def on_frame() -> None:
+            nonlocal count
+            count += 1
+            progress.update(task, completed=count)
+
+        maker = SequenceMaker(reader, out, folder, options, on_frame)
+        task: TaskID = progress.add_task(source.name, total=reader.topic(maker.topics.image).count)
+        facts = {
+            'bag': source.bag.name,
+            'fingerprint': identity['fingerprint'],
+            'topics': maker.topics.stored(),
+            'start_ns': reader.start_ns,
+            'stop_ns': reader.stop_ns,
+            'motion_compensated': maker.is_motion_compensated,
+        }
+        if not known:
+            _begin(folder, identity)
+            maker.run()
+            write_whole(folder / SEQUENCE_FILE, json_bytes({**identity, 'complete': True}))
+        progress.update(task, completed=reader.topic(maker.topics.image).count)
+    return facts
+
+
+def _begin(folder: Path, identity: dict[str, Any]) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DatasetError(f"folder '{folder}' cannot be made: {error.strerror}") from error
+    write_whole(folder / SEQUENCE_FILE, json_bytes({**identity, 'complete': False}))
+
+
+def _known(path: Path, identity: dict[str, Any]) -> bool:
+    """
+    Tell whether the sequence is finished already.
+
+    :raises DatasetError: it was made of another bag or with other options.
+    """
+    if not path.is_file():
+        return False
+    found = read_json(path)
+    for key, value in identity.items():
+        _check_same(path, key, found.get(key), value)
+    return bool(found.get('complete'))
+
+
+def _check_same(path: Path, key: str, found: Any, value: Any) -> None:
+    if isinstance(found, dict) and isinstance(value, dict):
+        for name in sorted({*found, *value}):
+            _check_same(path, f'{key}.{name}', found.get(name), value.get(name))
+    elif found != value:
+        raise DatasetError(
+            f"'{path.parent}' was begun with {key} = {found!r}, now it is {value!r}: use the "
+            'same options, remove that folder, or choose another --out'
+        )
+
+
+def _overlaps(sequences: Sequence[dict[str, Any]]) -> list[str]:
+    """Say which sequences of different splits were recorded at the same time."""
+    found = []
+    for one, other in combinations(sequences, 2):
+        is_apart = one['stop_ns'] <= other['start_ns'] or other['stop_ns'] <= one['start_ns']
+        if one['split'] != other['split'] and not is_apart:
+            found.append(
+                f"'{one['name']}' ({one['split']}) and '{other['name']}' ({other['split']}) "
+                'were recorded at the same time: if they are one drive, put them in one split'
+            )
+    return found
+
+
+def _sources(bags: Iterable[str], val: Sequence[str], test: Sequence[str]) -> list[Source]:
+    """
+    Return the bags with their names and splits.
+
+    :raises ConfigError: a name is unfit or used twice, or a split names no bag.
+    """
+    paths: dict[str, Path] = {}
+    for text in bags:
+        name, path = _named(text)
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"sequence name '{name}': must be letters, digits, '_', '.', '-'")
+        if name in paths:
+            raise ConfigError(
+                f"bags '{paths[name]}' and '{path}' are both called '{name}': write NAME=BAG"
+            )
+        paths[name] = path
+    for option, names in (('--val', val), ('--test', test)):
+        unknown = sorted({*names} - {*paths})
+        if unknown:
+            raise ConfigError(f'{option} {" ".join(unknown)}: the bags are {", ".join(paths)}')
+    both = sorted({*val} & {*test})
+    if both:
+        raise ConfigError(f'{" ".join(both)}: cannot be in --val and in --test')
+    splits = {**dict.fromkeys(val, 'val'), **dict.fromkeys(test, 'test')}
+    return [Source(name=n, bag=p, split=splits.get(n, 'train')) for n, p in paths.items()]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition('=')
+    if equals and not Path(text).exists():
+        return name, Path(path)
+    bag = Path(text)
+    return (bag.stem if bag.suffix in ('.mcap', '.db3') else bag.resolve().name), bag
+
+
+def _print_summary(console: Console, out: Path, totals: Sequence[Totals]) -> None:
+    warnings = read_json(out / DATASET_FILE)['warnings']
+    for warning in warnings:
+        console.print(f'warning: {warning}', style='yellow', markup=False, soft_wrap=True)
+    for total in totals:
+        console.print(total.line(), markup=False, highlight=False, soft_wrap=True)
+    console.print(f'Dataset: {out}  look at {out / "index.html"}', markup=False, soft_wrap=True)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())
