@@ -29,7 +29,7 @@ from depth_ros.errors import ModelError
 
 ColorOrder = Literal['rgb', 'bgr']
 Resize = Literal['stretch', 'letterbox']
-Interpolation = Literal['linear', 'area', 'cubic']
+Interpolation = Literal['linear', 'supersample', 'area', 'cubic']
 OutputKind = Literal['metric_depth', 'inverse_depth', 'affine_inverse_depth']
 UncertaintyKind = Literal['none', 'log_laplace_scale', 'flip']
 SkyKind = Literal['none', 'beyond_max_depth', 'mask']
@@ -52,6 +52,8 @@ class InputSpec:
 
     ``resize`` says how a camera image reaches width x height: ``stretch`` squeezes the whole
     image, ``letterbox`` keeps the aspect and pads with zeros after normalisation.
+    ``interpolation`` says by which filter: ``supersample`` averages four bilinear samples a pixel,
+    which is close to ``area`` (the mean of all pixels) at a quarter to a half of its time.
     """
 
     name: str

@@ -28,7 +28,14 @@ from depth_ros.core.model_spec import InputSpec
 import numpy as np
 from numpy.typing import NDArray
 
-INTERPOLATION = {'linear': cv2.INTER_LINEAR, 'area': cv2.INTER_AREA, 'cubic': cv2.INTER_CUBIC}
+INTERPOLATION = {
+    'linear': cv2.INTER_LINEAR,
+    'supersample': cv2.INTER_LINEAR,
+    'area': cv2.INTER_AREA,
+    'cubic': cv2.INTER_CUBIC,
+}
+# Samples a side of each network pixel with 'supersample'.
+SAMPLES = 2
 MAX_U8 = 255.0
 
 
@@ -112,7 +119,7 @@ class Preprocessor:
         self._offset = -mean / std
         self._channels = (2, 1, 0) if spec.color_order == 'rgb' else (0, 1, 2)
         self._last: ImageTransform | None = None
-        self._small_hw3 = np.empty((0, 0, 3), np.uint8)
+        self._small_hw3 = self._sampled_HW3 = np.empty((0, 0, 3), np.uint8)
         self._planes_3hw = np.empty((3, 0, 0), np.uint8)
 
     def __call__(
@@ -135,18 +142,27 @@ class Preprocessor:
             cv2.flip(plane, 1, dst=mirrored)
         return self._tensor_B3hw, transform
 
+    def _resize(self, image_HW3: NDArray[np.uint8]) -> None:
+        height, width = self._sampled_HW3.shape[:2]
+        interpolation = INTERPOLATION[self._spec.interpolation]
+        cv2.resize(image_HW3, (width, height), dst=self._sampled_HW3, interpolation=interpolation)
+        if self._sampled_HW3 is not self._small_hw3:
+            size = self._small_hw3.shape[1::-1]
+            # By an exact whole number, area is the mean of the samples.
+            cv2.resize(self._sampled_HW3, size, dst=self._small_hw3, interpolation=cv2.INTER_AREA)
+
     def _allocate(self, transform: ImageTransform) -> None:
         # Buffers that live on: allocating the planes anew costs more than filling them.
         size = (transform.height, transform.width)
         self._tensor_B3hw.fill(0.0)
-        self._small_hw3 = np.empty((*size, 3), np.uint8)
+        self._small_hw3 = self._sampled_HW3 = np.empty((*size, 3), np.uint8)
+        if self._spec.interpolation == 'supersample':
+            self._sampled_HW3 = np.empty((SAMPLES * size[0], SAMPLES * size[1], 3), np.uint8)
         self._planes_3hw = np.empty((3, *size), np.uint8)
         self._last = transform
 
     def _fill(self, image_HW3: NDArray[np.uint8], t: ImageTransform) -> None:
-        interpolation = INTERPOLATION[self._spec.interpolation]
-        size = (t.width, t.height)
-        cv2.resize(image_HW3, size, dst=self._small_hw3, interpolation=interpolation)
+        self._resize(image_HW3)
         cv2.split(self._small_hw3, list(self._planes_3hw))
         rows, columns = slice(t.y, t.y + t.height), slice(t.x, t.x + t.width)
         content = self._tensor_B3hw[0, :, rows, columns]

@@ -64,6 +64,31 @@ def test_interpolation_is_the_one_of_the_card(interpolation):
     np.testing.assert_allclose(tensor[0].transpose(1, 2, 0), expected, atol=1e-6)
 
 
+def test_supersample_is_the_mean_of_four_bilinear_samples():
+    bgr = image(100, 150)
+    plain = spec(mean=(0, 0, 0), std=(1, 1, 1), color_order='bgr', interpolation='supersample')
+    tensor, _ = Preprocessor(plain, mirrored=False)(bgr)
+    samples = cv2.resize(bgr, (128, 64)).astype(float).reshape(32, 2, 64, 2, 3)
+    expected = samples.mean(axis=(1, 3)) / 255.0
+    # Half a grey value of rounding.
+    np.testing.assert_allclose(tensor[0].transpose(1, 2, 0), expected, atol=0.51 / 255)
+
+
+def test_supersample_suppresses_what_linear_aliases():
+    stripes = np.zeros((128, 256, 3), np.uint8)
+    stripes[1::4] = 255
+    stripes[2::4] = 255
+    means = {}
+    for name in ('linear', 'supersample', 'area'):
+        tensor, _ = Preprocessor(
+            spec(mean=(0, 0, 0), std=(1, 1, 1), interpolation=name), mirrored=False
+        )(stripes)
+        means[name] = float(np.abs(tensor - 0.5).max())
+    assert means['area'] < 0.01
+    assert means['supersample'] < 0.01
+    assert means['linear'] == 0.5
+
+
 def test_mirror_is_the_second_batch_item_and_only_when_asked():
     preprocessor = Preprocessor(spec(), mirrored=True)
     both, _ = preprocessor(image(32, 64), with_mirror=True)
