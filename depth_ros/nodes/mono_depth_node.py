@@ -42,10 +42,10 @@ from depth_ros.ros.diagnostics import (
     Status,
     view_topic,
 )
+from depth_ros.ros.frame_statistics import Drop, Statistics
 from depth_ros.ros.parameters import NodeParameters
 from depth_ros.ros.qos import camera_qos, qos_overrides
 from depth_ros.ros.shutdown import ros_session, spin, StopRequest
-from depth_ros.ros.statistics import Drop, Statistics
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger

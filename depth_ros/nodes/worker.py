@@ -29,10 +29,10 @@ from depth_ros.core.datatypes import DepthEstimate, Frame
 from depth_ros.core.message_fields import camera_from_info
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.errors import FrameError
-from depth_ros.nodes.mailbox import Mailbox
+from depth_ros.nodes.frame_mailbox import Mailbox
 from depth_ros.nodes.outputs import Outputs, POINTS, UNCERTAINTY
 from depth_ros.ros.convert import frame_from
-from depth_ros.ros.statistics import Drop, Statistics
+from depth_ros.ros.frame_statistics import Drop, Statistics
 
 # An inference that has not ended by then hangs.
 STOP_TIMEOUT_S = 5.0

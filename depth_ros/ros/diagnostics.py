@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from depth_ros.ros.statistics import Drop, HARMLESS_DROPS, Snapshot
+from depth_ros.ros.frame_statistics import Drop, HARMLESS_DROPS, Snapshot
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import qos_check_compatible, QoSCompatibility, QoSProfile

@@ -24,7 +24,7 @@ import pytest
 
 onnx = pytest.importorskip('onnx', reason='onnx is only installed for tests and training')
 
-from benchmarks import engine as benchmark  # noqa: E402
+from benchmarks import engine as benchmark  # noqa: E402, I100
 from benchmarks.engine import Candidate, count_flop, main, measure, table  # noqa: E402
 from depth_ros.errors import ConfigError  # noqa: E402
 from onnx import helper, numpy_helper, TensorProto  # noqa: E402

@@ -24,9 +24,9 @@ import pytest
 torch = pytest.importorskip('torch', reason='torch is only installed for training')
 onnx = pytest.importorskip('onnx', reason='onnx is only installed for training')
 
-from depth_ros.engines.factory import load_model  # noqa: E402
-from depth_ros.engines.model_card import read_card, read_yaml_card  # noqa: E402
-from depth_ros.errors import ModelError  # noqa: E402
+from depth_ros.engines.factory import load_model  # noqa: E402, I100
+from depth_ros.engines.model_card import read_card, read_yaml_card  # noqa: E402, I100
+from depth_ros.errors import ModelError  # noqa: E402, I100
 from training.export import check_parity, export, main, OPSET, read_pictures  # noqa: E402
 from training.models.meter import MeterXxs  # noqa: E402
 

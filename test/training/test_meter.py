@@ -18,7 +18,7 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='torch is only installed for training')
 
-from depth_ros.errors import ModelError  # noqa: E402
+from depth_ros.errors import ModelError  # noqa: E402, I100
 from training.models.layers import fused_for_inference  # noqa: E402
 from training.models.meter import (  # noqa: E402
     load_meter_xxs,
