@@ -17,8 +17,8 @@ Start and stop a ROS program so that Ctrl-C always ends it cleanly.
 
 A terminal signals the launch process and the node, and launch signals the node once more: the
 second SIGINT arrives 5-20 ms after the first, in the middle of rclpy's own shutdown, and ends
-it with a traceback. Here the first SIGINT or SIGTERM sets a flag and every later one is
-ignored, down to the end of the interpreter.
+it with a traceback. Here the first SIGINT or SIGTERM sets a flag, and every later one does
+nothing, down to the end of the interpreter.
 """
 
 from __future__ import annotations
@@ -62,20 +62,25 @@ class StopRequest:
 
 
 def install_stop_signals(stop: StopRequest) -> None:
-    """
-    Let SIGINT and SIGTERM set ``stop`` once and be ignored from then on.
-
-    They stay ignored: the interpreter puts Python handlers back to the deadly default while it
-    ends, but leaves ignored signals ignored.
-    """
+    """Let SIGINT and SIGTERM set ``stop``; a second one changes nothing."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
         stop.set()
 
     for number in STOP_SIGNALS:
         signal.signal(number, on_signal)
+
+
+def ignore_stop_signals() -> None:
+    """
+    Ignore SIGINT and SIGTERM from now on: for the end of a program.
+
+    While it ends, the interpreter puts handlers back to the deadly default, but leaves ignored
+    signals ignored. Not done in the handler itself: Python complains with a traceback about a
+    signal that came while the handler was replaced.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -97,6 +102,7 @@ def ros_session(args: Sequence[str] | None = None) -> Iterator[StopRequest]:
         yield stop
     finally:
         rclpy.try_shutdown()
+        ignore_stop_signals()
 
 
 def spin(executor: Any, stop: StopRequest) -> int:
