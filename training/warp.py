@@ -32,6 +32,8 @@ from torch.nn import functional
 
 # Points nearer than this to the source camera's plane, or behind it, are not seen by it.
 MIN_Z_M = 1e-3
+# The same as a share of the depth in the target camera: below it a point counts as behind.
+MIN_Z_SHARE = 1e-4
 # Below this squared angle [rad^2] the series of Rodrigues' factors is exact in float64.
 SMALL_SQUARED_ANGLE = 1e-6
 
@@ -52,8 +54,9 @@ class RayMap(NamedTuple):
     """
     Where every target pixel goes in the source image, as a function of depth D alone.
 
-    (x, y, z) = D * ``ray_B3HW`` + ``offset_B3``; (x / z, y / z) are normalised source
-    coordinates. It is free of D, so it serves every scale and is computed once.
+    (x, y, z) = ``ray_B3HW`` + ``offset_B3`` / D; (x / z, y / z) are normalised source
+    coordinates, z is the depth in the source over D. It is free of D, so it serves every scale
+    and is computed once; and a point at infinity is a point like any other.
     """
 
     ray_B3HW: Tensor
@@ -208,7 +211,7 @@ def ray_map(
     Return where target pixels go, for images of ``size`` (height, width) with the same K.
 
     Zhou et al. 2017, arXiv:1704.07813, equation 2: p_s ~ K T D K^-1 p_t, split into
-    D (N K R K^-1) p_t + N K t, with N the normalisation of the grid. The small matrices are
+    (N K R K^-1) p_t + N K t / D, with N the normalisation of the grid. The small matrices are
     float64: an identity pose then moves a pixel by less than 1e-4 px in float32.
 
     :raises ValueError: wrong shapes.
@@ -227,21 +230,24 @@ def ray_map(
     return RayMap(rays, _apply(camera, pose[:, :3, 3]).to(dtype))
 
 
-def source_grid(depth_B1HW: Tensor, rays: RayMap) -> tuple[Tensor, Tensor]:
+def source_grid(inv_depth_B1HW: Tensor, rays: RayMap) -> tuple[Tensor, Tensor]:
     """
     Return normalised source coordinates (B, H, W, 2) and visibility (B, 1, H, W), bool.
 
     Visible: in front of the camera, and inside the image area (its outermost half pixels
-    included).
+    included). Coordinates are finite everywhere.
+
+    :param inv_depth_B1HW: 1 / depth [1/m].
     """
-    _require_same_size('depth_B1HW', depth_B1HW, 'ray_B3HW', rays.ray_B3HW)
+    _require_same_size('inv_depth_B1HW', inv_depth_B1HW, 'ray_B3HW', rays.ray_B3HW)
+    inv_depth, ray = inv_depth_B1HW[:, 0], rays.ray_B3HW
     offset = rays.offset_B3[:, :, None, None]
-    z = depth_B1HW[:, 0] * rays.ray_B3HW[:, 2] + offset[:, 2]
-    inverse_z = 1.0 / z.clamp(min=MIN_Z_M)
-    x = (depth_B1HW[:, 0] * rays.ray_B3HW[:, 0] + offset[:, 0]) * inverse_z
-    y = (depth_B1HW[:, 0] * rays.ray_B3HW[:, 1] + offset[:, 1]) * inverse_z
+    z = torch.addcmul(ray[:, 2], inv_depth, offset[:, 2])
+    inverse_z = 1.0 / z.clamp(min=MIN_Z_SHARE)
+    x = torch.addcmul(ray[:, 0], inv_depth, offset[:, 0]) * inverse_z
+    y = torch.addcmul(ray[:, 1], inv_depth, offset[:, 1]) * inverse_z
     with torch.no_grad():
-        is_visible = (z > MIN_Z_M) & (x.abs() <= 1.0) & (y.abs() <= 1.0)
+        is_visible = (z > MIN_Z_SHARE) & (x.abs() <= 1.0) & (y.abs() <= 1.0)
     return torch.stack((x, y), dim=-1), is_visible[:, None]
 
 
@@ -262,7 +268,7 @@ def warp(source_BCHW: Tensor, depth_B1HW: Tensor, rays: RayMap) -> Warp:
     :raises ValueError: sizes differ.
     """
     _require_same_size('source_BCHW', source_BCHW, 'depth_B1HW', depth_B1HW)
-    grid, is_visible = source_grid(depth_B1HW, rays)
+    grid, is_visible = source_grid(1.0 / depth_B1HW, rays)
     return Warp(sample(source_BCHW, grid), is_visible)
 
 

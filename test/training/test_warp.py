@@ -137,7 +137,7 @@ def test_source_grid_equals_unproject_transform_project() -> None:
     scene = PlaneScene()
     size, depth = (scene.height, scene.width), scene.depth()
     rays = warp.ray_map(scene.K_B33, NEXT_T_TARGET[None], size, torch.float64)
-    grid, _ = warp.source_grid(depth, rays)
+    grid, _ = warp.source_grid(1 / depth, rays)
     points = warp.transform(NEXT_T_TARGET[None], warp.unproject(depth, scene.K_B33))
     pixels, _ = warp.project(points, scene.K_B33)
     sizes = torch.tensor([scene.width, scene.height], dtype=torch.float64)
@@ -183,12 +183,12 @@ def test_visibility_is_false_outside_the_source_and_behind_it() -> None:
     K = k_of(INTRINSICS.resized(16, 8))
     ahead = motion((0, 0, 0), (0, 0, -5.0))[None]
     depth = torch.full((1, 1, *size), 4.0, dtype=torch.float64)
-    behind = warp.source_grid(depth, warp.ray_map(K, ahead, size, torch.float64))
+    behind = warp.source_grid(1 / depth, warp.ray_map(K, ahead, size, torch.float64))
     assert not behind[1].any()
     assert torch.isfinite(behind[0]).all()
     # fx = 10: a metre to the left at 4 m is 2.5 px: the last columns leave the image.
     aside = motion((0, 0, 0), (1.0, 0, 0))[None]
-    _, visible = warp.source_grid(depth, warp.ray_map(K, aside, size, torch.float64))
+    _, visible = warp.source_grid(1 / depth, warp.ray_map(K, aside, size, torch.float64))
     # Column 13 goes to 15.5, the very edge of the image; 12 goes to 14.5.
     assert visible[0, 0, :, :13].all()
     assert not visible[0, 0, :, 14:].any()
