@@ -113,7 +113,7 @@ class MonoDepthNode(LifecycleNode):
 
     @property
     def config(self) -> NodeConfig:
-        """The settings in force."""
+        """Return the settings in force."""
         return self._settings.config
 
     def fail(self, sentence: str) -> None:

@@ -79,7 +79,7 @@ class Outputs:
 
     @property
     def config(self) -> NodeConfig:
-        """The settings in use."""
+        """Return the settings in use."""
         return self._config
 
     def destroy(self) -> None:

@@ -130,7 +130,7 @@ class Row:
 
     @property
     def kind(self) -> type:
-        """The Python type of its values."""
+        """Return the Python type of its values."""
         return type(self.default)
 
     def typed(self, value: object) -> Value:
@@ -259,7 +259,7 @@ class NodeParameters:
 
     @property
     def config(self) -> NodeConfig:
-        """The settings in force."""
+        """Return the settings in force."""
         return self._config
 
     def _on_set(self, parameters: Iterable[Any]) -> SetParametersResult:
