@@ -33,7 +33,6 @@ from test.evaluation.scenes import (
 import tracemalloc
 
 from depth_ros.bags.messages import MessageFactory
-from depth_ros.bags.reader import BagReader
 from depth_ros.bags.writer import BagWriter
 from depth_ros.core.camera import CameraModel
 from depth_ros.core.lidar import OcclusionFilter
@@ -42,7 +41,6 @@ from depth_ros.engines.model_card import write_card
 from depth_ros.errors import BagError, ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import fingerprint
-from depth_ros.evaluation.node_words import last_words
 from depth_ros.evaluation.run import evaluate, evaluate_recorded
 import numpy as np
 import pytest
@@ -316,58 +314,6 @@ def test_recorded_depth_scores_exactly_as_the_pipeline(bag, model, tmp_path):
     assert recorded.result['latency'] is None
     assert recorded.result['model']['depth_topic'] == '/mono/depth/image_rect'
     assert recorded.result['model']['uncertainty_topic'] == '/mono/depth/uncertainty'
-
-
-def write_diagnostics(path, names):
-    """Write what nodes of these names say of their model and their depth."""
-    make = MessageFactory()
-
-    def status(title, **values):
-        pairs = [
-            make.make('diagnostic_msgs/msg/KeyValue', key=key.replace('_', ' '), value=value)
-            for key, value in values.items()
-        ]
-        return make.make(
-            'diagnostic_msgs/msg/DiagnosticStatus',
-            level=0,
-            name=title,
-            message='',
-            hardware_id='',
-            values=pairs,
-        )
-
-    with BagWriter(path) as bag:
-        for count in ('1', '2'):
-            statuses = [status('camera: driver', temperature='40')]
-            for name in names:
-                statuses += [
-                    status(
-                        f'{name}: model',
-                        name='meter',
-                        why_this_engine='asked',
-                        lifecycle_state='active',
-                    )
-                ]
-                statuses += [status(f'{name}: depth', published=count)]
-            header = make.header(int(count), '')
-            array = make.make(
-                'diagnostic_msgs/msg/DiagnosticArray', header=header, status=statuses
-            )
-            bag.write('/diagnostics', int(count), array)
-    return path
-
-
-def test_last_words_of_the_node_name_its_model_and_its_last_count(tmp_path):
-    with BagReader(write_diagnostics(tmp_path / 'bag', ['mono_depth'])) as reader:
-        identity, node = last_words(reader)
-    assert identity == {'name': 'meter', 'selection': 'asked'}
-    assert node == {'published': '2'}
-
-
-@pytest.mark.parametrize('names', [[], ['left', 'right']])
-def test_last_words_of_none_or_several_nodes_are_not_guessed(tmp_path, names):
-    with BagReader(write_diagnostics(tmp_path / 'bag', names)) as reader:
-        assert last_words(reader) == ({}, None)
 
 
 def test_recorded_depth_in_millimetres_scores_alike(bag, model, tmp_path):
