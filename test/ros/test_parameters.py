@@ -66,8 +66,8 @@ def test_documentation_has_every_parameter_with_its_default_and_meaning() -> Non
     told = {line.split('`')[1]: line for line in rows}
     for name, row in parameters.TABLE.items():
         assert row.note.text.rstrip('.') in told[name].replace('\\', '')
-        default = {True: 'true', False: 'false'}.get(row.default, row.default)
-        assert f'`{".inf" if default == math.inf else default}`' in told[name]
+        default = '.inf' if row.default == math.inf else str(row.default)
+        assert f'`{default.lower() if row.kind is bool else default}`' in told[name]
 
 
 def test_config_from_nothing_is_the_default() -> None:
