@@ -107,21 +107,40 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
     :raises DatasetError: it is missing, or a line is no JSON object; names the line.
     """
+    return (line for _, line in lines_with_offsets(path))
+
+
+def lines_with_offsets(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield where each line begins [bytes], and what ``read_lines`` yields."""
+    offset = 0
     try:
         with path.open('rb') as stream:
             for number, line in enumerate(stream, start=1):
-                yield _object(path, number, line)
+                yield offset, _object(f"'{path}' line {number}", line)
+                offset += len(line)
     except OSError as error:
         raise DatasetError(f"'{path}' cannot be read: {error.strerror}") from error
 
 
-def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def read_line_at(path: Path, offset: int) -> dict[str, Any]:
+    """Return the object of the line that begins there; raises as ``read_lines`` does."""
+    try:
+        with path.open('rb') as stream:
+            stream.seek(offset)
+            return _object(f"'{path}' at byte {offset}", stream.readline())
+    except OSError as error:
+        raise DatasetError(f"'{path}' cannot be read: {error.strerror}") from error
+
+
+def _object(where: str, line: bytes) -> dict[str, Any]:
+    if not line.endswith(b'\n'):
+        raise DatasetError(f'{where} is cut off: {line[:60]!r}')
     try:
         content = json.loads(line)
     except ValueError as error:
-        raise DatasetError(f"'{path}' line {number} is no JSON: {error}") from error
-    if not isinstance(content, dict) or not line.endswith(b'\n'):
-        raise DatasetError(f"'{path}' line {number} is cut off: {line[:60]!r}")
+        raise DatasetError(f'{where} is no JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise DatasetError(f'{where} holds a {type(content).__name__}: must be an object')
     return content
 
 

@@ -136,8 +136,8 @@ def _edges(hits: SparseDepth) -> NDArray[np.bool_]:
 def _removed_title(label: Label) -> str:
     if not label.removed:
         return 'No filter was on'
-    counts = ', '.join(f'{name} {len(hits)}' for name, hits in label.removed.items())
-    return f'Taken out: {counts} (magenta occluded, yellow sky)'
+    counts = [f'{name} {len(hits)}' for name, hits in label.removed.items() if len(hits)]
+    return f'Taken out: {", ".join(counts) or "nothing"} (magenta occluded, yellow sky)'
 
 
 def _with_removed(image_HW3: ImageU8, label: Label) -> ImageU8:
