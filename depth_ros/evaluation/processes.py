@@ -64,6 +64,11 @@ class Program:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Return the process id."""
+        return self._process.pid
+
     def __enter__(self) -> Program:
         """Return the running program."""
         return self
