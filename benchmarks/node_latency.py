@@ -83,7 +83,7 @@ def _report(rig: Rig, stamps: list[int]) -> bool:
     print(f'{"[ms]":24}{"p50":>8}{"p95":>8}{"p99":>8}{"lost":>8}')
     lost = 0
     for topic, seen in rig.received.items():
-        latencies = [seen[stamp] - stamp for stamp in stamps if stamp in seen]
+        latencies: list[float] = [seen[stamp] - stamp for stamp in stamps if stamp in seen]
         missing = len(stamps) - len(latencies)
         lost = max(lost, missing)
         p50, p95, p99 = np.percentile(np.array(latencies or [np.nan]), QUANTILES) / NS_PER_MS

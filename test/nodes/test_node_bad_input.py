@@ -205,6 +205,23 @@ def test_unknown_key_of_a_parameter_file_ends_the_node(model: Path, tmp_path: Pa
         assert "parameter 'points.max' does not exist" in node.output()
 
 
+ARGUMENTS = {
+    'stray': (('--', '--stride', '2'), "arguments ['--stride', '2'] are not understood"),
+    'no_file': (('--params-file', '/nowhere.yaml'), '/nowhere.yaml'),
+}
+
+
+@pytest.mark.parametrize('case', ARGUMENTS)
+def test_arguments_that_rclpy_would_ignore_end_the_node(tmp_path: Path, case: str) -> None:
+    arguments, sentence = ARGUMENTS[case]
+    with graph.NodeProcess(
+        tmp_path / 'log', domain_id=graph.domain(), arguments=arguments
+    ) as node:
+        assert node.ended() == 1
+        assert sentence in node.output()
+        assert 'Traceback' not in node.output()
+
+
 def test_a_truncated_model_ends_the_node_with_its_name(model: Path, tmp_path: Path) -> None:
     broken = tmp_path / 'broken.onnx'
     broken.write_bytes(model.read_bytes()[:100])

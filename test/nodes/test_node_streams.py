@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from test.nodes import depth_graph as graph
 from test.synthetic import intrinsics
@@ -112,6 +113,27 @@ def test_points_lie_on_the_rays_with_colour_and_uncertainty(live: Live) -> None:
     assert sigma is not None
     assert rgb.reshape(96, 128)[48, 100].view(np.uint32) == 0x808080
     assert sigma.reshape(96, 128)[48, 100] == pytest.approx(graph.SIGMA_SHARE * MIDDLE_M, rel=1e-3)
+
+
+def test_reused_messages_keep_each_frame_apart(live: Live) -> None:
+    _, camera = live
+    camera.connect(DEPTH, POINTS)
+    values = {camera.send_grey(value): value for value in _paced(camera, range(50, 200, 15))}
+    camera.spin(0.3)
+    assert len(camera.received[DEPTH]) >= len(values) // 2
+    for message in camera.received[DEPTH]:
+        expected = 100 * values[graph.stamp_of(message)] / 255
+        assert graph.pixels_of(message) == pytest.approx(expected, rel=1e-4)
+    for message in camera.received[POINTS]:
+        expected = 100 * values[graph.stamp_of(message)] / 255
+        assert read_xyz(message)[:, 2] == pytest.approx(expected, rel=1e-4)
+
+
+def _paced(camera: graph.DepthGraph, values: range) -> Iterator[int]:
+    """Yield the values in quick succession, receiving in between."""
+    for value in values:
+        yield value
+        camera.spin(0.01)
 
 
 def test_camera_info_repeats_k_at_camera_resolution(live: Live) -> None:
