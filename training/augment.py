@@ -248,8 +248,7 @@ class ColorChange:
 
 def _luma(image_3HW: Tensor) -> Tensor:
     weights = torch.tensor(YIQ_33[0]).to(image_3HW)
-    luma: Tensor = torch.einsum('j,...jhw->...hw', weights, image_3HW)
-    return luma.unsqueeze(-3)
+    return torch.einsum('j,...jhw->...hw', weights, image_3HW).unsqueeze(-3)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,7 +138,9 @@ class Batch:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {k: change(v) for k, v in values.items() if isinstance(v, Tensor)}
+        tensors: dict[str, Any] = {
+            key: change(value) for key, value in values.items() if isinstance(value, Tensor)
+        }
         return replace(self, **tensors)
 
 

@@ -1,0 +1,173 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Stopping and going on: the second run ends where one run would have ended."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+from test.project import ROOT
+from test.training import drives
+import tracemalloc
+from typing import Any
+
+import pytest
+from training import prepare_sequence
+from training.dataset_format import DatasetError
+
+
+def only_depth(dataset: Path) -> Any:
+    (line,) = drives.manifest(dataset)
+    return drives.depth(dataset, line)
+
+
+def one_frame(path: Path, *messages: drives.Message) -> Path:
+    return drives.write(path, [drives.static(), drives.info(0), drives.image(0), *messages])
+
+
+class Stopped(Exception):  # noqa: N818
+    """Stands for the power cut."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    """Let the n-th whole file be left half written and the program die."""
+    left = writes
+    whole = prepare_sequence.write_whole
+
+    def write(path: Path, data: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            path.with_name(path.name + '.partial').write_bytes(data[: len(data) // 2])
+            raise Stopped
+        whole(path, data)
+
+    monkeypatch.setattr(prepare_sequence, 'write_whole', write)
+
+
+@pytest.mark.parametrize('writes', [0, 1, 2, 3, 5, 8, 11])
+def test_stopped_and_resumed_equals_one_run_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    bag = drives.drive(tmp_path / 'bag', 5, drives.compressed)
+    whole = drives.files(drives.made(tmp_path / 'one' / 'out', bag, overlay_every=2))
+    out = tmp_path / 'two' / 'out'
+    with monkeypatch.context() as patch:
+        stop_after(patch, writes)
+        with pytest.raises(Stopped):
+            drives.made(out, bag, overlay_every=2)
+    journal = out / 'sequences' / 'bag' / 'journal.jsonl'
+    with journal.open('ab') as stream:
+        stream.write(b'{"kind": "frame", "stamp')
+    assert json.loads((out / 'dataset.json').read_text())['complete'] is False
+    drives.made(out, bag, overlay_every=2)
+    assert drives.files(out) == whole
+
+
+def test_resume_does_not_make_finished_frames_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = drives.drive(tmp_path / 'bag', 5)
+    with monkeypatch.context() as patch:
+        # Calibration, then depth and image of three frames.
+        stop_after(patch, 7)
+        with pytest.raises(Stopped):
+            drives.made(tmp_path / 'out', bag, overlay_every=0)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / 'out').rglob('image/*.png')}
+    drives.made(tmp_path / 'out', bag, overlay_every=0)
+    assert len(before) == 3
+    assert all(path.stat().st_mtime_ns == at for path, at in before.items())
+    assert len(drives.manifest(tmp_path / 'out')) == 5
+
+
+def test_frame_whose_file_was_lost_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = drives.drive(tmp_path / 'bag', 4)
+    whole = drives.files(drives.made(tmp_path / 'one' / 'out', bag))
+    out = tmp_path / 'two' / 'out'
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)
+        with pytest.raises(Stopped):
+            drives.made(out, bag)
+    (out / 'sequences' / 'bag' / 'depth' / f'{drives.stamp(0)}.png').unlink()
+    drives.made(out, bag)
+    assert drives.files(out) == whole
+
+
+def test_finished_dataset_is_left_as_it_is(tmp_path: Path) -> None:
+    bag = drives.drive(tmp_path / 'bag')
+    out = drives.made(tmp_path / 'out', bag)
+    whole = drives.files(out)
+    drives.made(out, bag)
+    assert drives.files(out) == whole
+
+
+def test_interrupt_ends_cleanly_and_the_next_run_finishes(tmp_path: Path) -> None:
+    bag = drives.drive(tmp_path / 'bag', 200)
+    out = tmp_path / 'out'
+    command = [sys.executable, '-m', 'training.prepare', str(bag), '--out', str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    journal = out / 'sequences' / 'bag' / 'journal.jsonl'
+    while process.poll() is None and not (journal.is_file() and journal.stat().st_size > 4000):
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert 'run the same command again' in errors
+    assert 'Traceback' not in errors
+    assert 0 < len(drives.lines(journal)) < 200
+    assert drives.run(bag, '--out', out) == 0
+    assert len(drives.manifest(out)) == 200
+
+
+def test_other_options_or_another_bag_are_refused_on_resume(tmp_path: Path) -> None:
+    bag, other = drives.drive(tmp_path / 'bag'), drives.drive(tmp_path / 'other' / 'bag', 2)
+    out = drives.made(tmp_path / 'out', bag)
+    with pytest.raises(DatasetError, match=r'options\.max_sync_ms = 50\.0, now it is 20\.0'):
+        drives.made(out, bag, max_sync_ms=20.0)
+    with pytest.raises(DatasetError, match=r'begun with fingerprint'):
+        drives.made(out, other)
+
+
+def test_bag_can_be_added_to_a_dataset(tmp_path: Path) -> None:
+    one, two = (drives.drive(tmp_path / name, 2) for name in ('one', 'two'))
+    out = drives.made(tmp_path / 'out', one)
+    drives.made(out, one, two, val=['two'])
+    assert [(x['sequence'], x['split']) for x in drives.manifest(out)] == [
+        ('one', 'train'),
+        ('one', 'train'),
+        ('two', 'val'),
+        ('two', 'val'),
+    ]
+    with pytest.raises(DatasetError, match=r"sequences of other bags, \['two'\]"):
+        drives.made(out, one)
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path: Path) -> None:
+    peaks = []
+    for count in (20, 150):
+        # MCAP is read by chunks of a megabyte or more: they would hide the difference.
+        bag = drives.drive(tmp_path / f'bag{count}', count, storage='sqlite3')
+        tracemalloc.start()
+        drives.made(tmp_path / f'out{count}', bag, overlay_every=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The images alone of the 130 frames more are 1.2 MB.
+    assert peaks[1] - peaks[0] < 300_000
