@@ -25,20 +25,10 @@ import sys
 from test.project import ROOT
 from test.training import drives
 import tracemalloc
-from typing import Any
 
 import pytest
 from training import prepare_sequence
 from training.dataset_format import DatasetError
-
-
-def only_depth(dataset: Path) -> Any:
-    (line,) = drives.manifest(dataset)
-    return drives.depth(dataset, line)
-
-
-def one_frame(path: Path, *messages: drives.Message) -> Path:
-    return drives.write(path, [drives.static(), drives.info(0), drives.image(0), *messages])
 
 
 class Stopped(Exception):  # noqa: N818
