@@ -116,6 +116,7 @@ class DenseNet161(nn.Module):
         super().__init__()
         self.spec = FeatureSpec(channels=(96, 96, 192, 384, 2208), strides=(2, 4, 8, 16, 32))
         self.features = Features()
+        # By fan-in: a layer's few outputs are added to what many others gave.
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight)

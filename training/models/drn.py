@@ -26,7 +26,7 @@ from pathlib import Path
 
 from depth_ros.errors import ModelError
 from torch import nn, Tensor
-from training.models.encoders import FeatureSpec, IMAGENET, published_state, RANDOM
+from training.models.encoders import FeatureSpec, IMAGENET, initialise, published_state, RANDOM
 from training.models.meter import load_strictly, read_state
 
 STEM = 16
@@ -88,7 +88,7 @@ class DrnC26(nn.Module):
         for number, (channels, *_) in enumerate(LEVELS, start=1):
             setattr(self, f'layer{number}', _level(in_channels, *LEVELS[number - 1]))
             in_channels = channels
-        _initialise(self)
+        initialise(self)
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
         features = self.relu(self.bn1(self.conv1(image_B3HW)))
@@ -138,9 +138,3 @@ def _conv3x3(in_channels: int, channels: int, stride: int, dilation: int) -> nn.
     return nn.Conv2d(
         in_channels, channels, 3, stride, padding=dilation, dilation=dilation, bias=False
     )
-
-
-def _initialise(network: nn.Module) -> None:
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')

@@ -25,7 +25,7 @@ import importlib
 from pathlib import Path
 
 from torch import nn, Tensor
-from training.models.encoders import FeatureSpec, IMAGENET, RANDOM
+from training.models.encoders import FeatureSpec, IMAGENET, initialise, RANDOM
 from training.models.meter import load_strictly, read_state
 
 # (R, G, B) - 127 over 128, for pixels over 255.
@@ -72,7 +72,9 @@ def load_efficientnet_lite(level: int, weights: str) -> EfficientNetLite:
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name(f'efficientnet-lite{level}', image_size=PADDING_SIZE_PX)
-    if weights != RANDOM:
+    if weights == RANDOM:
+        initialise(network)
+    else:
         path = imagenet_file(level) if weights == IMAGENET else Path(weights)
         load_strictly(network, read_state(path), str(path))
     return EfficientNetLite(network, CHANNELS[level])

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+import math
 from typing import Protocol
 
 from depth_ros.errors import ModelError
@@ -139,6 +140,20 @@ def published_state(
         if key.endswith('.num_batches_tracked'):
             result.setdefault(key, torch.zeros_like(value))
     return result
+
+
+def initialise(network: nn.Module) -> None:
+    """
+    Give every convolution He's initialisation by fan-out (He et al. 2015, arXiv:1502.01852).
+
+    A grouped convolution's fan is that of one group. Without it the features of depthwise
+    networks shrink until they are denormal, which is slow as well as useless.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            area = layer.kernel_size[0] * layer.kernel_size[1]
+            fan_out = area * layer.out_channels / layer.groups
+            nn.init.normal_(layer.weight, std=math.sqrt(2.0 / fan_out))
 
 
 def accept_frames(encoder: Encoder, frames: int) -> Encoder:

@@ -54,6 +54,16 @@ def test_features_have_the_channels_and_strides_of_the_spec(named: tuple[str, nn
         assert [tuple(x.shape) for x in features] == wanted
 
 
+def test_untrained_features_neither_vanish_nor_explode(named: tuple[str, nn.Module]) -> None:
+    _, encoder = named
+    encoder.train()
+    with torch.no_grad():
+        features = encoder(torch.rand(2, 3, 64, 64))
+    encoder.eval()
+    for feature in features:
+        assert 1e-3 < feature.std() < 1e3
+
+
 def test_every_parameter_gets_a_gradient(named: tuple[str, nn.Module]) -> None:
     _, encoder = named
     encoder.zero_grad()
