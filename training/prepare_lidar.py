@@ -23,8 +23,8 @@ from typing import Any
 
 from depth_ros.bags.records import LidarSweep
 from depth_ros.core.camera import Intrinsics
-from depth_ros.core.geometry import Matrix, TransformTree
-from depth_ros.core.lidar import compensate_motion, project, SparseDepth, twist_between
+from depth_ros.core.geometry import invert, log_se3, Matrix, transform_points, TransformTree
+from depth_ros.core.lidar import compensate_motion, NS_PER_S, project, SparseDepth
 from depth_ros.errors import BagError, FrameError
 import numpy as np
 from numpy.typing import NDArray
@@ -136,25 +136,31 @@ class Labeller:
         offsets_N = sweep.time_offset_ns_N
         if scanner is not None:
             offsets_N = azimuth_offsets(sweep.xyz_N3, scanner)
+        # (0, 0, 0) means no return: moved along, it would become a point.
+        is_return = np.isfinite(sweep.xyz_N3).all(axis=1) & sweep.xyz_N3.any(axis=1)
+        xyz_N3 = np.where(is_return[:, None], sweep.xyz_N3, np.float32(np.nan))
+        gap_ns = sweep.stamp_ns - stamp_ns
         if offsets_N is None:
-            offsets_N = np.zeros(len(sweep.xyz_N3), np.int64)
-        offsets_N = offsets_N + (sweep.stamp_ns - stamp_ns)
+            # All at once: one transform moves them.
+            image_T_sweep = self._motion(sweep.frame_id, stamp_ns, stamp_ns + gap_ns)
+            return transform_points(image_T_sweep, xyz_N3)
+        offsets_N = offsets_N + gap_ns
         first = stamp_ns + min(int(offsets_N.min(initial=0)), 0)
         last = stamp_ns + max(int(offsets_N.max(initial=0)), 0)
         if first == last:
             return sweep.xyz_N3
-        twist = self._twist(sweep.frame_id, first, last)
-        # (0, 0, 0) means no return: moved along, it would become a point.
-        xyz_N3 = np.where(sweep.xyz_N3.any(axis=1, keepdims=True), sweep.xyz_N3, np.nan)
+        seconds = (last - first) / NS_PER_S
+        twist = log_se3(self._motion(sweep.frame_id, first, last)) / seconds
         return compensate_motion(xyz_N3, offsets_N, twist)
 
-    def _twist(self, lidar_frame: str, first_ns: int, last_ns: int) -> Matrix:
+    def _motion(self, lidar_frame: str, then_ns: int, now_ns: int) -> Matrix:
+        """Return then_T_now of the LiDAR between two moments."""
         assert self._track is not None
         poses = []
-        for stamp in (first_ns, last_ns):
+        for stamp in (then_ns, now_ns):
             world_T_body, body = self._track.at(stamp)
             poses.append(world_T_body @ self.lookup(body, lidar_frame))
-        return twist_between(poses[0], poses[1], last_ns - first_ns)
+        return invert(poses[0]) @ poses[1]
 
 
 def _empty_reason(counts: Mapping[str, int]) -> str:
