@@ -18,22 +18,32 @@ Memory of the live node over time: python -m benchmarks.node_memory [--minutes N
 The node runs as its own process with every output subscribed, and gets the demo's clip in a loop
 over real DDS. Its resident memory is told every quarter of a minute, as private memory (RssAnon)
 too: shared memory of the transport counts as resident once its pages have been touched.
+
+Each output queue keeps up to ``queue_size`` + 1 serialised messages, allocated when a slow
+listener first makes it that long (13 MB for a set of the clip's outputs). A second listener that
+freezes for a while before the clock starts takes the queues to that size.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+import signal
 import sys
+import tempfile
 import time
 
-from benchmarks.live_node import CLIP, clip_frames, live_node
+from benchmarks.live_node import CLIP, clip_frames, live_node, Rig
 from depth_ros.errors import DepthRosError
+from depth_ros.evaluation.processes import Program
 from depth_ros.nodes.outputs import TYPES
 
 KB_PER_MB = 1024.0
 SAMPLE_S = 15.0
 SETTLING_S = 60.0
+# A second listener needs the first time to start; the freeze spans many frames.
+LISTEN_S, FREEZE_S = 8.0, 3.0
 TARGET_GROWTH_MB = 5.0
 EXIT_MISSED, EXIT_ERROR = 2, 1
 
@@ -64,6 +74,7 @@ def _growth_mb(options: argparse.Namespace) -> float:
     clip = clip_frames(options.bag)
     settled_mb = resident_mb = 0.0
     with live_node({'engine': options.engine}, clip, list(TYPES)) as (node, rig):
+        _fill_queues(rig, options.rate)
         begin = time.monotonic()
         print(f'{"time [s]":>10}{"resident [MB]":>15}{"private [MB]":>15}')
         while (elapsed_s := time.monotonic() - begin) < 60 * options.minutes:
@@ -73,6 +84,19 @@ def _growth_mb(options: argparse.Namespace) -> float:
             if elapsed_s < SETTLING_S:
                 settled_mb = resident_mb
     return resident_mb - settled_mb
+
+
+def _fill_queues(rig: Rig, rate_hz: float) -> None:
+    """Freeze a second listener until the node's output queues are as long as they get."""
+    with tempfile.TemporaryDirectory() as folder:
+        log, bag = Path(folder, 'listener.log'), str(Path(folder, 'bag'))
+        with Program('depth_ros.cli.record_topics', [bag, *TYPES], log, {}) as listener:
+            rig.run(rate_hz, LISTEN_S)
+            os.kill(listener.pid, signal.SIGSTOP)
+            rig.run(rate_hz, FREEZE_S)
+            os.kill(listener.pid, signal.SIGCONT)
+            rig.run(rate_hz, LISTEN_S)
+            listener.stop()
 
 
 def _memory_mb(pid: int, key: str) -> float:

@@ -43,7 +43,6 @@ from depth_ros.ros.diagnostics import (
     view_topic,
 )
 from depth_ros.ros.frame_statistics import Drop, Statistics
-from depth_ros.ros.heap import share_heaps
 from depth_ros.ros.parameters import NodeParameters
 from depth_ros.ros.qos import camera_qos, qos_overrides
 from depth_ros.ros.shutdown import ros_session, spin, StopRequest
@@ -332,7 +331,6 @@ def main(args: Sequence[str] | None = None) -> int:
     if {'-h', '--help'}.intersection(sys.argv[1:] if args is None else args):
         print(USAGE)
         return 0
-    share_heaps()
     # A second thread pool beside the engine's costs more than it gives.
     cv2.setNumThreads(1)
     try:
