@@ -118,8 +118,8 @@ def _plain_scale(problem: Problem, inv_depth: Tensor) -> Tensor:
         error = photometric_error(problem.target, image)
         errors.append(torch.where(is_visible, error, torch.full_like(error, torch.inf)))
     still = [
-        photometric_error(problem.target, source) + problem.tie_break[:, k : k + 1]
-        for k, source in enumerate(problem.sources)
+        photometric_error(problem.target, source) + noise[:, None]
+        for source, noise in zip(problem.sources, problem.tie_break.unbind(1), strict=True)
     ]
     smallest = torch.cat([*errors, *still], dim=1).amin(1, keepdim=True)
     is_valid = seen[0] | seen[1]
