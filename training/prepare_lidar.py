@@ -36,6 +36,9 @@ Bool = NDArray[np.bool_]
 # REP 103: x forward, y left, z up in a body frame; x right, y down, z forward in a camera.
 UP_IN_BODY = np.array([0.0, 0.0, 1.0])
 UP_IN_CAMERA = np.array([0.0, -1.0, 0.0])
+# Neighbourhoods are looked at in portions of this many values, 16 MB: they overlap, and all of a
+# dense scanner together would take gigabytes.
+MAX_WINDOW_VALUES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,8 +140,9 @@ class Labeller:
         if scanner is not None:
             offsets_N = azimuth_offsets(sweep.xyz_N3, scanner)
         # (0, 0, 0) means no return: moved along, it would become a point.
-        is_return = np.isfinite(sweep.xyz_N3).all(axis=1) & sweep.xyz_N3.any(axis=1)
-        xyz_N3 = np.where(is_return[:, None], sweep.xyz_N3, np.float32(np.nan))
+        is_return: Bool = np.isfinite(sweep.xyz_N3).all(axis=1, keepdims=True)
+        is_return &= sweep.xyz_N3.any(axis=1, keepdims=True)
+        xyz_N3 = np.where(is_return, sweep.xyz_N3, np.float32(np.nan))
         gap_ns = sweep.stamp_ns - stamp_ns
         if offsets_N is None:
             # All at once: one transform moves them.
@@ -218,11 +222,16 @@ def unsupported(hits: SparseDepth, intrinsics: Intrinsics, up_3: Matrix, sky: Sk
     padded = np.full((hits.height + 2 * rows, hits.width + 2 * cols), np.inf, np.float32)
     padded[hits.rows_N + rows, hits.cols_N + cols] = hits.depth_N
     windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * rows + 1, 2 * cols + 1))
-    depth_M11 = hits.depth_N[above][:, None, None]
-    found = windows[hits.rows_N[above], hits.cols_N[above]]
-    agrees = np.abs(found - depth_M11) < sky.relative * depth_M11 + sky.absolute_m
-    # The hit itself is among them.
-    lone = np.count_nonzero(agrees, axis=(1, 2)) - 1 < sky.support
+    lone = np.zeros(len(above), np.bool_)
+    step = max(1, MAX_WINDOW_VALUES // windows[0, 0].size)
+    for start in range(0, len(above), step):
+        part = slice(start, start + step)
+        chosen = above[part]
+        depth_M11 = hits.depth_N[chosen][:, None, None]
+        found = windows[hits.rows_N[chosen], hits.cols_N[chosen]]
+        agrees = np.abs(found - depth_M11) < sky.relative * depth_M11 + sky.absolute_m
+        # The hit itself is among them.
+        lone[part] = np.count_nonzero(agrees, axis=(1, 2)) - 1 < sky.support
     result = np.zeros(len(hits), np.bool_)
     result[above[lone]] = True
     return result

@@ -23,12 +23,13 @@ from typing import Any
 
 import cv2
 from depth_ros.core.camera import CameraModel
-from depth_ros.core.geometry import invert, transform_points
+from depth_ros.core.geometry import exp_se3, invert, transform_points, TransformTree
 from depth_ros.core.lidar import SparseDepth
 from depth_ros.errors import ConfigError
 from hypothesis import given, settings, strategies
 import numpy as np
 import pytest
+from training import prepare_lidar
 from training.dataset_format import encode_depth, image_suffix, is_whole_image
 from training.prepare_lidar import azimuth_offsets
 from training.prepare_options import PrepareOptions, SkyFilter, SpinningScanner
@@ -130,7 +131,11 @@ def test_shining_through_points_are_removed_and_counted(tmp_path: Path) -> None:
     assert drives.depth(dataset, line).max() == 25.0
 
 
-def test_lone_returns_in_the_sky_are_removed_and_poles_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize('portion', [1, 200, 1 << 22])
+def test_lone_returns_in_the_sky_are_removed_and_poles_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portion: int
+) -> None:
+    monkeypatch.setattr(prepare_lidar, 'MAX_WINDOW_VALUES', portion)
     # The camera looks level: the horizon is row 23.5.
     pole = [(20.0, float(v), 15.0) for v in (18, 18.6, 19.2, 19.8, 20.4, 21)]
     wire = [(float(u), 5.0, 30.0) for u in range(40, 48)]
@@ -147,6 +152,17 @@ def test_lone_returns_in_the_sky_are_removed_and_poles_stay(tmp_path: Path) -> N
     assert depth[5, 40:48].all()
     kept = only_depth(drives.made(tmp_path / 'all', bag, sky=None))
     assert kept[10, 50] == 22
+
+
+def test_horizon_follows_the_camera_that_looks_down() -> None:
+    tree = TransformTree()
+    down = exp_se3((0.0, 0.0, 1.0, 0.0, 0.3, 0.0))
+    tree.add(drives.BASE, 'mast', down)
+    tree.add('mast', drives.CAMERA, drives.BASE_T_CAMERA)
+    up = prepare_lidar.up_in_camera(tree, drives.CAMERA)
+    np.testing.assert_allclose(up, (0.0, -np.cos(0.3), -np.sin(0.3)), atol=1e-12)
+    level = prepare_lidar.up_in_camera(TransformTree(), drives.CAMERA)
+    np.testing.assert_array_equal(level, (0, -1, 0))
 
 
 def test_distorted_image_is_rectified_and_unseen_pixels_are_masked(tmp_path: Path) -> None:

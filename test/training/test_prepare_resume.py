@@ -70,6 +70,44 @@ def test_stopped_and_resumed_equals_one_run_byte_for_byte(
     assert drives.files(out) == whole
 
 
+def messy_drive(path: Path) -> Path:
+    """Write a drive with a corrupt image, a broken cloud, and odometry that goes back."""
+    twist = (10.0, 0, 0, 0, 0, 0)
+    messages = [drives.static()]
+    for index in range(8):
+        topic, at, cloud = drives.cloud(index)
+        if index == 2:
+            cloud.data = cloud.data[:-1]
+        late = drives.odometry(index - 1, twist)[2]
+        messages += [
+            drives.odometry(index, twist),
+            (drives.ODOMETRY_TOPIC, at + 1, late),
+            drives.info(index),
+            (topic, at, cloud),
+            drives.compressed(index, b'broken' if index in (3, 4) else None),
+        ]
+    return drives.write(path, messages)
+
+
+@pytest.mark.parametrize('writes', [1, 4, 6, 9, 12])
+def test_what_was_dropped_is_the_same_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    bag = messy_drive(tmp_path / 'bag')
+    whole = drives.files(drives.made(tmp_path / 'one' / 'out', bag))
+    out = tmp_path / 'two' / 'out'
+    with monkeypatch.context() as patch:
+        stop_after(patch, writes)
+        with pytest.raises(Stopped):
+            drives.made(out, bag)
+    drives.made(out, bag)
+    assert drives.files(out) == whole
+    told = [(line['what'], line['stamp_ns']) for line in drives.dropped(out)]
+    assert told.count(('frame', drives.stamp(3))) == 1
+    assert told.count(('sweep', drives.stamp(2))) == 1
+    assert sum(what == 'odometry' for what, _ in told) == 8
+
+
 def test_resume_does_not_make_finished_frames_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
