@@ -248,7 +248,7 @@ class ColorChange:
 
 def _luma(image_3HW: Tensor) -> Tensor:
     weights = torch.tensor(YIQ_33[0]).to(image_3HW)
-    return torch.einsum('j,...jhw->...hw', weights, image_3HW).unsqueeze(-3)
+    return (image_3HW * weights.view(3, 1, 1)).sum(dim=-3, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,18 @@ Bool = NDArray[np.bool_]
 # REP 103: x forward, y left, z up in a body frame; x right, y down, z forward in a camera.
 UP_IN_BODY = np.array([0.0, 0.0, 1.0])
 UP_IN_CAMERA = np.array([0.0, -1.0, 0.0])
+# The counts of a frame, in the order in which points are lost.
+COUNTS = (
+    'points',
+    'no_return',
+    'out_of_image_or_behind_in_pixel',
+    'projected',
+    'beyond_file_range',
+    'outside_seen',
+    'occluded',
+    'sky',
+    'kept',
+)
 # Neighbourhoods are looked at in portions of this many values, 16 MB: they overlap, and all of a
 # dense scanner together would take gigabytes.
 MAX_WINDOW_VALUES = 1 << 22
@@ -140,9 +152,9 @@ class Labeller:
         if scanner is not None:
             offsets_N = azimuth_offsets(sweep.xyz_N3, scanner)
         # (0, 0, 0) means no return: moved along, it would become a point.
-        is_return: Bool = np.isfinite(sweep.xyz_N3).all(axis=1, keepdims=True)
-        is_return &= sweep.xyz_N3.any(axis=1, keepdims=True)
-        xyz_N3 = np.where(is_return, sweep.xyz_N3, np.float32(np.nan))
+        is_return: Bool = np.isfinite(sweep.xyz_N3).all(axis=1)
+        is_return &= sweep.xyz_N3.any(axis=1)
+        xyz_N3 = np.where(is_return[:, None], sweep.xyz_N3, np.float32(np.nan))
         gap_ns = sweep.stamp_ns - stamp_ns
         if offsets_N is None:
             # All at once: one transform moves them.

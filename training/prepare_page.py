@@ -21,6 +21,7 @@ from typing import Any
 
 from jinja2 import Environment
 from training.dataset_format import PAGE_FILE, SEQUENCES, write_whole
+from training.prepare_lidar import COUNTS
 
 TEMPLATE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Dataset {{ name }}</title>
@@ -68,17 +69,14 @@ LiDAR: unlabelled, for self-supervised training only{% endif %}.</p>
 
 def write_page(out: Path, data: dict[str, Any]) -> None:
     """Write index.html from what dataset.json will hold."""
-    keys: dict[str, None] = {}
-    for sequence in data['sequences']:
-        keys.update(dict.fromkeys(sequence['totals']['points']))
-    keys.pop('kept', None)
+    present = {key for sequence in data['sequences'] for key in sequence['totals']['points']}
     page = (
         Environment(autoescape=True)
         .from_string(TEMPLATE)
         .render(
             name=out.resolve().name,
             data=data,
-            keys=[*keys, *(['kept'] if keys else [])],
+            keys=[key for key in COUNTS if key in present],
             per_frame=_per_frame,
             pictures={s['name']: _pictures(out, s['name']) for s in data['sequences']},
         )

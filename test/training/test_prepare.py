@@ -266,6 +266,7 @@ def test_counts_add_up_to_the_points_of_the_cloud(tmp_path: Path) -> None:
     dataset = drives.made(tmp_path / 'out', drives.drive(tmp_path / 'bag', 2))
     for line in drives.manifest(dataset):
         counts = dict(line['counts'])
+        assert set(counts) <= set(prepare_lidar.COUNTS)
         points, projected, kept = (counts.pop(k) for k in ('points', 'projected', 'kept'))
         lost = counts.pop('no_return') + counts.pop('out_of_image_or_behind_in_pixel')
         assert (points, projected) == (len(drives.WALL), points - lost)
@@ -295,6 +296,9 @@ def test_page_shows_counts_and_pictures(tmp_path: Path) -> None:
     pictures = sorted(dataset.glob('sequences/bag/overlay/*.jpg'))
     assert [path.stem for path in pictures] == [str(drives.stamp(i)) for i in (0, 2, 4)]
     assert all(path.relative_to(dataset).as_posix() in page for path in pictures)
+    heads = ['points', 'projected', 'occluded', 'sky', 'kept']
+    places = [page.index(f'<th>{head}</th>') for head in heads]
+    assert places == sorted(places)
     drawing = cv2.imread(str(pictures[0]))
     assert drawing.shape[1] == 1240
     assert len(np.unique(drawing.astype(np.int64) @ (1, 256, 65536))) > 100
