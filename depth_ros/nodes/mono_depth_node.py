@@ -20,7 +20,7 @@ The lifecycle node: camera in; depth, uncertainty and points out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 import sys
 import traceback
@@ -45,6 +45,7 @@ from depth_ros.ros.diagnostics import (
 from depth_ros.ros.frame_statistics import Drop, Statistics
 from depth_ros.ros.parameters import NodeParameters
 from depth_ros.ros.qos import camera_qos, qos_overrides
+from depth_ros.ros.sequence_gaps import SequenceGaps, with_info
 from depth_ros.ros.shutdown import ros_session, spin, StopRequest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -102,6 +103,7 @@ class MonoDepthNode(LifecycleNode):
         self._camera_info: CameraInfo | None = None
         self._uncalibrated: Arrival | None = None
         self._inputs: list[Any] = []
+        self._gaps = SequenceGaps()
         self._statistics = Statistics()
         self._reported = self._statistics.snapshot()
         self._settings = NodeParameters(
@@ -158,7 +160,8 @@ class MonoDepthNode(LifecycleNode):
         suffix, kind = IMAGE_TYPES[self.config.image_transport]
         # As image_transport does it: the base topic is remapped first, then the suffix follows.
         topic = self.resolve_topic_name('image') + suffix
-        self._subscribe(kind, topic, self._on_image)
+        self._gaps = SequenceGaps()
+        self._subscribe(kind, topic, with_info(self._on_image))
         self._subscribe(CameraInfo, 'camera_info', self._on_camera_info)
         self._phase = 'active'
 
@@ -185,7 +188,7 @@ class MonoDepthNode(LifecycleNode):
         self._halt()
         self._free()
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+    def _subscribe(self, kind: type, topic: str, callback: Callable[..., None]) -> None:
         subscription = self.create_subscription(
             kind, topic, callback, camera_qos(), qos_overriding_options=qos_overrides()
         )
@@ -200,7 +203,8 @@ class MonoDepthNode(LifecycleNode):
             on_failure=self._on_failure,
         )
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
+        self._statistics.overtake(self._gaps.missed(info))
         arrival = Arrival(message=message, received_ns=self._statistics.receive())
         if self._camera_info is None:
             self._keep_uncalibrated(arrival)

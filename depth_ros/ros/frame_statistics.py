@@ -41,6 +41,7 @@ class Drop(Enum):
     """Why a frame that arrived was not published."""
 
     OVERWRITTEN = 'overwritten by a newer frame (busy)'
+    OVERTAKEN = 'overtaken before the node took it (busy)'
     NO_CAMERA_INFO = 'no camera_info yet'
     BAD_IMAGE = 'bad image'
     BAD_CAMERA_INFO = 'bad camera_info'
@@ -131,6 +132,13 @@ class Statistics:
             self._counts.received += 1
             self._counts.last_received_ns = now_ns
         return now_ns
+
+    def overtake(self, count: int) -> None:
+        """Count frames that reached this computer but not the node."""
+        if count:
+            with self._lock:
+                self._counts.received += count
+                self._counts.drops[Drop.OVERTAKEN] += count
 
     def drop(self, reason: Drop, problem: str = '') -> None:
         """Count a frame that is not published."""

@@ -24,7 +24,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from test.nodes import depth_graph as graph
+from test.nodes import depth_graph as graph  # noqa: E402, I100
 
 
 @pytest.fixture(scope='session')

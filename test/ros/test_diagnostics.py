@@ -22,7 +22,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from depth_ros.ros.diagnostics import (
+from depth_ros.ros.diagnostics import (  # noqa: E402, I100
     depth_status,
     input_status,
     Level,
@@ -31,8 +31,8 @@ from depth_ros.ros.diagnostics import (
     status_message,
     TopicView,
 )
-from depth_ros.ros.frame_statistics import Drop, Snapshot, Statistics
-from diagnostic_msgs.msg import DiagnosticStatus
+from depth_ros.ros.frame_statistics import Drop, Snapshot, Statistics  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 
 EMPTY = Statistics().snapshot()
 RUNNING = replace(EMPTY, received=100, published=100, rate_hz=10.0, silence_s=0.1)

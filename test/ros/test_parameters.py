@@ -28,7 +28,7 @@ import yaml
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from depth_ros.ros import parameters
+from depth_ros.ros import parameters  # noqa: E402, I100
 
 PARAMETER_FILE = ROOT / 'config/mono_depth.yaml'
 RANGED = [name for name, row in parameters.TABLE.items() if row.note.low is not None]

@@ -25,9 +25,9 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from depth_ros.ros import qos
-from depth_ros.ros.share import share_file
-from rclpy.qos import (
+from depth_ros.ros import qos  # noqa: E402, I100
+from depth_ros.ros.share import share_file  # noqa: E402
+from rclpy.qos import (  # noqa: E402
     DurabilityPolicy,
     qos_check_compatible,
     QoSCompatibility,

@@ -26,7 +26,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from depth_ros.ros.shutdown import spin, StopRequest
+from depth_ros.ros.shutdown import spin, StopRequest  # noqa: E402, I100
 
 PROGRAM = """
 import sys, time
