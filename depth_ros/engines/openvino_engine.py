@@ -22,6 +22,7 @@ on processors that have it.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from depth_ros.core.engine_api import EngineSpec, Tensors, TensorSpec
@@ -51,7 +52,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, file: OnnxFile, *, threads: int, precision: str) -> None:
-        self._core = ov.Core()
+        self._core = _shared_core()
         self._backend = BACKENDS[precision]
         self._path = file.path
         _check_capability(self._core, precision, self._backend)
@@ -142,6 +143,18 @@ class OpenVinoEngine:
 
     def _sentence(self, what: str, error: Exception) -> str:
         return f'{self._path}: {self._backend} {what}: {one_line(error)}'
+
+
+@cache
+def _shared_core() -> Any:
+    """
+    Return the one core of this process, which is never freed.
+
+    The CPU plugin replaces the signal stack of the thread that made it and puts the old one back
+    when it is freed. With two of them, freed in the order in which they were made, that is a
+    stack which is gone, and the next Python signal handler crashes the process.
+    """
+    return ov.Core()
 
 
 def _check_capability(core: Any, precision: str, backend: str) -> None:
