@@ -14,10 +14,9 @@
 """
 ONNX Runtime on the CPU: the reference that every other back end is compared with.
 
-The settings are those that won with Monodepth2 at 640 x 192 on a two-core machine: all graph
-optimisations (the blocked layout is 1.24 times faster), nodes one after the other (in parallel
-2.1 times slower), and threads that sleep instead of spinning while they wait, because on a robot
-the other core has work. Preallocated outputs (IO binding) gave nothing.
+All graph optimisations are on, for the blocked layout of convolutions; nodes run one after the
+other, because in parallel they compete for the same threads; and threads sleep instead of
+spinning while they wait, because on a robot the other core has work.
 """
 
 from __future__ import annotations

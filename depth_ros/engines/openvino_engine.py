@@ -15,9 +15,8 @@
 OpenVINO on the CPU: the faster engine where its wheel is installed.
 
 The graph is compiled once for every set of input shapes that comes (at most two: with and
-without the mirror image), because kernels for fixed shapes are a few percent faster than those
-for a free batch size. The precision is always stated: left alone, OpenVINO computes in bfloat16
-on processors that have it.
+without the mirror image), so that its kernels are chosen for fixed shapes. The precision is
+always stated: left alone, OpenVINO computes in bfloat16 on processors that have it.
 """
 
 from __future__ import annotations

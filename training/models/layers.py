@@ -145,7 +145,6 @@ def fused_for_inference(network: nn.Module) -> nn.Module:
     """
     Return a copy in which every SeparableConv is one convolution and batch norms are folded.
 
-    Equal to the evaluated network up to rounding, with about half of its arithmetic where
-    separable convolutions lead.
+    Equal to the evaluated network up to rounding.
     """
     return _fuse(copy.deepcopy(network).eval()).requires_grad_(False)
