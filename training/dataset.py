@@ -82,6 +82,7 @@ class Sample:
         is_labelled: the frame has LiDAR depth.
         speed_mps: of the vehicle, NaN where not known.
         neighbours: previous and next, None where there is none.
+        seed: from which everything random about this item is drawn.
 
     """
 
@@ -95,6 +96,7 @@ class Sample:
     is_labelled: bool
     speed_mps: float
     neighbours: tuple[Neighbour | None, Neighbour | None]
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,11 +109,13 @@ class Batch:
         neighbour_T_this_BN44: float32 [m]; identity where ``has_pose_BN`` is False.
         gap_s_BN: stamp of the neighbour minus that of the frame [s]; 0 without one.
         speed_mps_B: NaN where not known.
+        seeds: of each frame, for what is drawn after loading.
 
     """
 
     sequences: tuple[str, ...]
     stamps_ns: tuple[int, ...]
+    seeds: tuple[int, ...]
     image_B3HW: Tensor
     depth_B1HW: Tensor
     valid_B1HW: Tensor
@@ -184,7 +188,7 @@ class DepthDataset(Dataset[Sample]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         index, seed = key if isinstance(key, tuple) else (key, 0)
-        sample = self._sample(self.line(index))
+        sample = replace(self._sample(self.line(index)), seed=seed)
         if self._augment is None:
             return sample
         return self._augment(sample, torch.Generator().manual_seed(seed))
@@ -327,6 +331,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(
         sequences=tuple(sample.sequence for sample in samples),
         stamps_ns=tuple(sample.stamp_ns for sample in samples),
+        seeds=tuple(sample.seed for sample in samples),
         image_B3HW=torch.stack([_unit(sample.image_3HW) for sample in samples]),
         depth_B1HW=torch.stack([sample.depth_1HW for sample in samples]),
         valid_B1HW=torch.stack([sample.valid_1HW for sample in samples]),

@@ -176,6 +176,11 @@ def test_augmentation_draws_from_the_seed_of_the_item(dataset: Path) -> None:
     assert starts[0] == starts[1] != starts[2]
 
 
+def test_batch_carries_the_seeds_of_its_items(dataset: Path) -> None:
+    data = DepthDataset(dataset, 'train')
+    assert collate([data[0, 5], data[1, 2**40], data[2]]).seeds == (5, 2**40, 0)
+
+
 def test_images_of_different_sizes_are_not_stacked(dataset: Path) -> None:
     sample = DepthDataset(dataset, 'train')[0]
     half = Geometry(x=0, y=0, width=64, height=48, out_width=32, out_height=24).apply(sample)

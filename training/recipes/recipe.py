@@ -1,0 +1,102 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What a recipe is to the trainer: from a batch to loss terms, and from there to a deployable net.
+
+A recipe holds the networks that are trained, so that one state dict is a whole checkpoint and
+torch's DistributedDataParallel sees every parameter. Terms carry how many things they are the
+mean of: the trainer weights them over the processes, so that two processes give what one gives
+with the same global batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import nn, Tensor
+from training.dataset import Batch
+from training.models.depth_net import Prediction
+
+
+class Term(NamedTuple):
+    """
+    One weighted part of the loss.
+
+    ``value`` is a scalar, the mean over ``count`` things (pixels, images, pairs). A term that
+    has nothing to average over is left out of the result; never return NaN for it.
+    """
+
+    value: Tensor
+    count: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the training is: optimiser steps done, and epochs done with their fraction."""
+
+    step: int
+    epochs: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameNeeds:
+    """Which frames a recipe trains on; the arguments of ``DepthDataset`` of the same names."""
+
+    labelled: bool | None
+    neighbours: bool | None
+
+
+class Recipe(nn.Module, ABC):
+    """Networks and how they are trained."""
+
+    needs: ClassVar[FrameNeeds]
+
+    @abstractmethod
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Term]:
+        """
+        Return the terms whose weighted sum is minimised, by the name they are logged under.
+
+        All chance comes from ``batch.seeds``, one for each frame, so that neither the number of
+        processes nor a resumed run changes what is drawn.
+        """
+
+    @abstractmethod
+    def deployed(self) -> nn.Module:
+        """Return the network that goes into the model file: image to Prediction."""
+
+    @abstractmethod
+    def predictions(self, batch: Batch) -> Mapping[str, Prediction]:
+        """
+        Return what each branch says of the clean images, for validation and pictures.
+
+        In metres on this camera (see ``focal_ratio``); the deployed branch comes first.
+        """
+
+
+def focal_ratio(K_B33: Tensor, focal_px: float) -> Tensor:
+    """
+    Return fx / focal_px, (B, 1, 1, 1): metres on a camera = the network's output times this.
+
+    The network is trained for one focal length, the card's ``output.focal_px``, so that a crop
+    that is enlarged, or another camera, does not change what a metre looks like to it (Yin et
+    al., Metric3D, ICCV 2023, arXiv:2307.10984, section 3.2, the label form of the canonical
+    camera).
+    """
+    return (K_B33[:, 0, 0] / focal_px).to(torch.float32)[:, None, None, None]
