@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
-from training.dataset import Neighbour, Sample
+from training.samples import Neighbour, Sample
 
 # Luma of rgb (ITU-R BT.601), and its chroma axes I and Q, in which a turn changes the hue.
 YIQ_33 = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -60,6 +60,7 @@ class Geometry:
             depth_1HW=torch.from_numpy(depth)[None],
             valid_1HW=torch.from_numpy(valid)[None],
             seen_1HW=self._seen(sample.seen_1HW),
+            objects_1HW=self._objects(sample.objects_1HW),
             K_33=self._K(sample.K_33),
             neighbours=(previous, following),
         )
@@ -76,7 +77,18 @@ class Geometry:
         share = self._resized(seen_1HW[0].numpy().astype(np.uint8) * 255)
         return torch.from_numpy(share == 255)[None]
 
-    def _resized(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _objects(self, objects_1HW: Tensor) -> Tensor:
+        if not objects_1HW.any():
+            return torch.zeros(1, self.out_height, self.out_width, dtype=torch.bool)
+        # A new pixel belongs to an object when any of what it is made of does, or what it covers
+        # (interpolation leaves out some of that where one side shrinks and the other grows).
+        # Bytes would round small shares to nothing.
+        objects_HW = objects_1HW[0].numpy().astype(np.float32)
+        narrowed = replace(self, out_height=self.height)._resized(objects_HW)
+        shortened = replace(self, x=0, y=0, width=self.out_width, flip=False)._resized(narrowed)
+        return torch.from_numpy((shortened + self._resized(objects_HW)) > 0)[None]
+
+    def _resized(self, pixels: NDArray[Any]) -> NDArray[Any]:
         window = np.ascontiguousarray(pixels[self._window()])
         is_smaller = self.out_width <= self.width and self.out_height <= self.height
         method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from depth_ros.core.camera import Intrinsics
@@ -34,7 +35,7 @@ from training.augment import (
     Resize,
     whole_image,
 )
-from training.dataset import Neighbour, Sample
+from training.samples import Neighbour, Sample
 
 WIDTH, HEIGHT = 60, 40
 CAMERA = Intrinsics(width=WIDTH, height=HEIGHT, fx=45.0, fy=47.0, cx=27.3, cy=18.1)
@@ -53,6 +54,8 @@ def sample(points: list[tuple[int, int, float]], pose: Any = None) -> Sample:
         neighbour = Neighbour(image_3HW=image, gap_s=0.1, neighbour_T_this_44=torch.tensor(pose))
     seen = torch.ones(1, HEIGHT, WIDTH, dtype=torch.bool)
     seen[0, :, :4] = False
+    objects = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    objects[0, 10:20, 30:41] = True
     # As read from a file: the memory is that of (H, W, 3).
     image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     return Sample(
@@ -62,6 +65,8 @@ def sample(points: list[tuple[int, int, float]], pose: Any = None) -> Sample:
         depth_1HW=depth,
         valid_1HW=depth > 0,
         seen_1HW=seen,
+        objects_1HW=objects,
+        has_objects=True,
         K_33=torch.tensor(CAMERA.K_33),
         is_labelled=True,
         speed_mps=3.0,
@@ -160,6 +165,8 @@ def test_flip_twice_is_where_it_began() -> None:
     twice = flip.apply(once)
     assert float(once.K_33[0, 2]) == pytest.approx(WIDTH - 1 - CAMERA.cx)
     assert hits(once) == {(WIDTH - 4, 4): 5.0, (WIDTH - 51, 30): 9.0}
+    assert torch.equal(once.objects_1HW, before.objects_1HW.flip(2))
+    assert once.has_objects
     assert once.seen_1HW[0, 0].tolist() == before.seen_1HW[0, 0].flip(0).tolist()
     assert torch.equal(twice.image_3HW, before.image_3HW)
     assert hits(twice) == hits(before)
@@ -194,6 +201,37 @@ def test_shrinking_keeps_the_nearest_and_invents_no_depth() -> None:
 def test_pixel_is_seen_when_all_of_it_was_seen() -> None:
     geometry = Geometry(x=3, y=0, width=56, height=40, out_width=28, out_height=20)
     assert geometry.apply(sample([])).seen_1HW[0, 0, :3].tolist() == [False, True, True]
+
+
+@settings(max_examples=60, deadline=None)
+@given(geometry=GEOMETRIES)
+def test_pixel_is_object_when_any_of_its_sources_is(geometry: Geometry) -> None:
+    found = geometry.apply(sample([])).objects_1HW[0].numpy()
+    # The overlap of each new pixel with the object, in the old image's edges.
+    right, bottom = geometry.x + geometry.width, geometry.y + geometry.height
+    left_N = np.linspace(geometry.x, right, geometry.out_width + 1)
+    top_N = np.linspace(geometry.y, bottom, geometry.out_height + 1)
+    # Interpolation reaches half an old pixel further than the new pixel itself.
+    is_smaller = geometry.out_width <= geometry.width and geometry.out_height <= geometry.height
+    reach = 0.0 if is_smaller else 1.5
+    for margin, is_found in ((-1e-6, found), (reach + 1e-6, ~found)):
+        cols = (left_N[1:] + margin > 30) & (left_N[:-1] - margin < 41)
+        rows = (top_N[1:] + margin > 10) & (top_N[:-1] - margin < 20)
+        touched = rows[:, None] & cols[None]
+        touched = touched[:, ::-1] if geometry.flip else touched
+        expected = touched if margin < 0 else ~touched
+        assert is_found[expected].all()
+
+
+def test_single_object_pixel_survives_any_shrinking() -> None:
+    one = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool)
+    one[0, 0, 59] = True
+    before = replace(sample([]), objects_1HW=one)
+    after = Geometry(x=0, y=0, width=60, height=40, out_width=1, out_height=1).apply(before)
+    assert after.objects_1HW.tolist() == [[[True]]]
+    assert not Resize(width=30, height=20)(
+        replace(before, objects_1HW=torch.zeros_like(one)), torch.Generator()
+    ).objects_1HW.any()
 
 
 def test_whole_image_is_what_the_pipeline_does() -> None:

@@ -140,6 +140,16 @@ def test_unlabelled_frame_has_no_valid_depth(dataset: Path) -> None:
     assert math.isnan(sample.speed_mps)
 
 
+def test_dataset_from_before_there_were_masks_has_no_objects(copy: Path) -> None:
+    path = copy / 'manifest.jsonl'
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line.pop('objects', None)
+    path.write_text(''.join(f'{json.dumps(line)}\n' for line in lines))
+    batch = collate([DepthDataset(copy, 'train')[0]])
+    assert (batch.has_objects_B.tolist(), bool(batch.objects_B1HW.any())) == ([False], False)
+
+
 def test_batch_stacks_and_marks_what_is_missing(dataset: Path) -> None:
     data = DepthDataset(dataset, 'train')
     batch = collate([data[0], data[1], data[4]])

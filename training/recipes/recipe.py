@@ -30,8 +30,8 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import nn, Tensor
-from training.dataset import Batch
 from training.models.depth_net import Prediction
+from training.samples import Batch
 
 
 class Term(NamedTuple):
