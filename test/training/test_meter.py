@@ -18,13 +18,10 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='torch is only installed for training')
 
-from depth_ros.errors import ModelError  # noqa: E402, I100
 from training.models.layers import fused_for_inference  # noqa: E402
 from training.models.meter import (  # noqa: E402
     load_meter_xxs,
-    load_strictly,
     MeterXxs,
-    read_state,
     to_features,
     to_tokens,
 )
@@ -121,74 +118,3 @@ def test_weights_load_from_a_file_with_every_tensor(tmp_path, state):
     loaded = load_meter_xxs(path)
     assert not loaded.training
     assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
-
-
-def test_loading_names_missing_unknown_and_misshapen_tensors(state):
-    state['decoder.surprise'] = state.pop('decoder.conv2d_in.weight')
-    state['decoder.conv2d_out.weight'] = torch.zeros(1, 8, 5, 5)
-    with pytest.raises(ModelError) as error:
-        load_strictly(MeterXxs(), state, 'some.file')
-    text = str(error.value)
-    assert text.startswith('some.file: 3 tensors do not fit')
-    assert 'decoder.conv2d_in.weight is missing' in text
-    assert 'decoder.surprise is unknown' in text
-    assert 'decoder.conv2d_out.weight is (1, 8, 5, 5) and not (1, 8, 3, 3)' in text
-
-
-def test_loading_lists_only_the_first_ten(state):
-    few = dict(list(state.items())[:100])
-    with pytest.raises(ModelError, match='161 tensors') as error:
-        load_strictly(MeterXxs(), few, 'some.file')
-    assert str(error.value).count('is missing') == 10
-
-
-def test_refused_weights_change_nothing(state):
-    network = MeterXxs()
-    before = {key: value.clone() for key, value in network.state_dict().items()}
-    state.pop('decoder.conv2d_out.weight')
-    with pytest.raises(ModelError):
-        load_strictly(network, state, 'some.file')
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
-
-
-def test_missing_weights_file_is_named(tmp_path):
-    with pytest.raises(ModelError, match=r'nothing.*no such weights file'):
-        read_state(tmp_path / 'nothing')
-
-
-@pytest.mark.parametrize('content', [b'', b'not weights at all', b'PK\x03\x04 cut off'])
-def test_damaged_weights_file_is_refused(tmp_path, content):
-    path = tmp_path / 'weights'
-    path.write_bytes(content)
-    with pytest.raises(ModelError, match='weights: cannot be read as weights'):
-        read_state(path)
-
-
-def test_truncated_weights_file_is_refused(tmp_path, state):
-    path = tmp_path / 'weights'
-    torch.save(state, path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ModelError, match='cannot be read as weights'):
-        read_state(path)
-
-
-@pytest.mark.parametrize('content', [[1, 2], {'a': 1}])
-def test_file_without_named_tensors_is_refused(tmp_path, content):
-    path = tmp_path / 'weights'
-    torch.save(content, path)
-    with pytest.raises(ModelError, match='not named tensors'):
-        read_state(path)
-
-
-class RunsCode:
-    """What a pickle may hold: a call."""
-
-    def __reduce__(self):
-        return (eval, ('1 + 1',))
-
-
-def test_file_that_would_run_code_is_refused(tmp_path):
-    path = tmp_path / 'weights'
-    torch.save({'a': RunsCode()}, path)
-    with pytest.raises(ModelError, match='cannot be read as weights'):
-        read_state(path)

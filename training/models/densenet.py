@@ -31,7 +31,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 from training.models.encoders import FeatureSpec, IMAGENET, published_state, RANDOM
-from training.models.meter import load_strictly, read_state
+from training.weights import load_strictly, read_state
 
 STEM = 96
 GROWTH = 48

@@ -27,7 +27,7 @@ from pathlib import Path
 from depth_ros.errors import ModelError
 from torch import nn, Tensor
 from training.models.encoders import FeatureSpec, IMAGENET, initialise, published_state, RANDOM
-from training.models.meter import load_strictly, read_state
+from training.weights import load_strictly, read_state
 
 STEM = 16
 # Of each level: channels, blocks, stride, dilation, residual. The last two take the gridding

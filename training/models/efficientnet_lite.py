@@ -26,7 +26,7 @@ from pathlib import Path
 
 from torch import nn, Tensor
 from training.models.encoders import FeatureSpec, IMAGENET, initialise, RANDOM
-from training.models.meter import load_strictly, read_state
+from training.weights import load_strictly, read_state
 
 # (R, G, B) - 127 over 128, for pixels over 255.
 MEAN = (127 / 255,) * 3

@@ -22,12 +22,8 @@ weights (MIT). Shapes: B batch, C channels, H x W grid, N tokens, D token width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-import pickle
-import zipfile
 
-from depth_ros.errors import ModelError
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
@@ -38,6 +34,7 @@ from training.models.layers import (
     PreNorm,
     SeparableConv,
 )
+from training.weights import load_strictly, read_state
 
 HEADS = 4
 HEAD_WIDTH = 8
@@ -46,7 +43,6 @@ PATCH = 2
 # The grid of the first attention block; it is halved twice more and then cut into patches.
 ATTENTION_STRIDE = 8
 ATTENTION_MULTIPLE = 2**2 * PATCH
-MAX_LISTED_KEYS = 10
 
 # (in, out, stride) of each inverted residual. Number 3 repeats number 2's shape.
 INVERTED_RESIDUALS = (
@@ -216,48 +212,6 @@ class MeterXxs(nn.Module):
                 f'be a multiple of {ATTENTION_MULTIPLE} for METER'
             )
         return self.decoder(*self.encoder(image_B3HW))
-
-
-def _disagreements(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    missing = [f'{key} is missing' for key in expected if key not in given]
-    unknown = [f'{key} is unknown' for key in given if key not in expected]
-    shapes = [
-        f'{key} is {tuple(given[key].shape)} and not {tuple(tensor.shape)}'
-        for key, tensor in expected.items()
-        if key in given and given[key].shape != tensor.shape
-    ]
-    return missing + unknown + shapes
-
-
-def load_strictly(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """
-    Load every tensor of ``state``, or nothing.
-
-    :raises ModelError: names or shapes differ; the sentence lists the first ten.
-    """
-    wrong = _disagreements(network.state_dict(), state)
-    if wrong:
-        listed = '; '.join(wrong[:MAX_LISTED_KEYS])
-        raise ModelError(f'{where}: {len(wrong)} tensors do not fit the network: {listed}')
-    network.load_state_dict(dict(state), strict=True)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """
-    Read a file of tensors that ``torch.save`` wrote, running no code from it.
-
-    :raises ModelError: the file is missing, damaged, or holds something else.
-    """
-    try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f'{path}: there is no such weights file') from error
-    except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile, EOFError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else 'empty'
-        raise ModelError(f'{path}: cannot be read as weights: {first_line}') from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise ModelError(f'{path}: holds a {type(state).__name__}, not named tensors')
-    return state
 
 
 def load_meter_xxs(path: Path) -> MeterXxs:
