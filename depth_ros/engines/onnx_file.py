@@ -35,7 +35,7 @@ from depth_ros.errors import ModelError
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_METADATA = 1, 7, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 5, 11, 12
-TENSOR_NAME = 8
+TENSOR_NAME, TENSOR_EXTERNAL_DATA = 8, 13
 VALUE_NAME, VALUE_TYPE = 1, 2
 TYPE_TENSOR = 1
 TENSOR_TYPE_ELEMENT, TENSOR_TYPE_SHAPE = 1, 2
@@ -63,6 +63,7 @@ ELEMENT_TYPES = {
 # Wire types of protobuf's encoding and the sizes of the fixed ones [bytes].
 VARINT, LENGTH_DELIMITED = 0, 2
 FIXED_SIZES = {1: 8, 5: 4}
+LOCATION_KEY = 'location'
 MAX_VARINT_BYTES = 10
 MAX_INT64 = 2**63 - 1
 HASH_CHUNK_BYTES = 1 << 20
@@ -169,6 +170,42 @@ def file_sha256(path: Path) -> str:
     except OSError as error:
         raise ModelError(f'{path}: cannot be read: {error.strerror}') from None
     return digest.hexdigest()
+
+
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """
+    Return the files beside an ONNX file that hold weights of its graph, sorted.
+
+    :raises ModelError: the file cannot be read.
+    """
+    names = set()
+    try:
+        for field in _fields(_map(path)):
+            if field.number == MODEL_GRAPH:
+                names.update(_locations(field.message()))
+    except ValueError as error:
+        raise ModelError(f'{path}: not an ONNX model, or truncated ({error})') from None
+    return tuple(path.parent / name for name in sorted(names))
+
+
+def model_sha256(path: Path) -> str:
+    """Return the SHA-256 of an ONNX file together with the files of its weights."""
+    files = weight_files(path)
+    if not files:
+        return file_sha256(path)
+    digests = ''.join(file_sha256(each) for each in (path, *files))
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def _locations(graph: memoryview) -> Iterator[str]:
+    for tensor in _fields(graph):
+        if tensor.number != GRAPH_INITIALIZER:
+            continue
+        for field in _fields(tensor.message()):
+            if field.number == TENSOR_EXTERNAL_DATA:
+                key, value = _entry(field.message())
+                if key == LOCATION_KEY:
+                    yield value
 
 
 def _map(path: Path) -> memoryview:

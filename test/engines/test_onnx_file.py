@@ -17,7 +17,13 @@ import hashlib
 import stat
 from test.engines.graphs import brightness_file, info, memory_file, network_file, save_graph
 
-from depth_ros.engines.onnx_file import file_sha256, read_onnx_file, write_metadata
+from depth_ros.engines.onnx_file import (
+    file_sha256,
+    model_sha256,
+    read_onnx_file,
+    weight_files,
+    write_metadata,
+)
 from depth_ros.errors import ModelError
 from hypothesis import given, HealthCheck, settings
 from hypothesis import strategies as st
@@ -178,3 +184,43 @@ def test_file_sha256_equals_hashlib(tmp_path):
 def test_file_sha256_missing_names_the_file(tmp_path):
     with pytest.raises(ModelError, match='missing: cannot be read'):
         file_sha256(tmp_path / 'missing')
+
+
+def with_weights_outside(path):
+    path = network_file(path)
+    onnx.save(
+        onnx.load(path),
+        path,
+        save_as_external_data=True,
+        location='weights.bin',
+        size_threshold=0,
+    )
+    return path
+
+
+def test_weight_files_beside_the_graph_are_found(tmp_path):
+    path = with_weights_outside(tmp_path / 'a.onnx')
+    assert weight_files(path) == (tmp_path / 'weights.bin',)
+    assert weight_files(network_file(tmp_path / 'b.onnx')) == ()
+
+
+def test_model_sha256_changes_with_the_weights_outside(tmp_path):
+    path = with_weights_outside(tmp_path / 'a.onnx')
+    before, graph = model_sha256(path), file_sha256(path)
+    weights = bytearray((tmp_path / 'weights.bin').read_bytes())
+    weights[0] ^= 1
+    (tmp_path / 'weights.bin').write_bytes(weights)
+    assert file_sha256(path) == graph
+    assert model_sha256(path) != before
+
+
+def test_model_sha256_without_files_is_that_of_the_file(tmp_path):
+    path = network_file(tmp_path / 'a.onnx')
+    assert model_sha256(path) == file_sha256(path)
+
+
+def test_model_sha256_lost_weights_name_the_file(tmp_path):
+    path = with_weights_outside(tmp_path / 'a.onnx')
+    (tmp_path / 'weights.bin').unlink()
+    with pytest.raises(ModelError, match=r'weights\.bin: cannot be read'):
+        model_sha256(path)
