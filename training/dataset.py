@@ -37,6 +37,7 @@ from training.dataset_format import (
     read_depth,
     read_json,
     read_line_at,
+    read_mask,
     SCHEMA_VERSION,
     SPLITS,
 )
@@ -152,7 +153,7 @@ class DepthDataset(Dataset[Sample]):
         objects = line.get('objects')
         objects_HW = np.zeros(shape, np.bool_)
         if objects is not None:
-            objects_HW = _read_mask(self.folder / objects)
+            objects_HW = read_mask(self.folder / objects)
             _check_size(self.folder / objects, objects_HW.shape, shape)
         previous, following = (self._neighbour(line, name, shape) for name in NEIGHBOURS)
         k_33 = [[i['fx'], 0.0, i['cx']], [0.0, i['fy'], i['cy']], [0.0, 0.0, 1.0]]
@@ -174,7 +175,7 @@ class DepthDataset(Dataset[Sample]):
     def _seen_of(self, calibration: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
         if calibration not in self._seen:
             name = read_json(self.folder / calibration)['seen']
-            self._seen[calibration] = None if name is None else _read_mask(self.folder / name)
+            self._seen[calibration] = None if name is None else read_mask(self.folder / name)
         mask_HW = self._seen[calibration]
         return np.ones(shape, np.bool_) if mask_HW is None else mask_HW.copy()
 
@@ -238,13 +239,6 @@ def _read_image(path: Path, shape: tuple[int, int]) -> Tensor:
         raise DatasetError(f"image '{path}' of {len(data)} bytes is damaged")
     _check_size(path, image.shape[:2], shape)
     return torch.from_numpy(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)).permute(2, 0, 1)
-
-
-def _read_mask(path: Path) -> NDArray[np.bool_]:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise DatasetError(f"mask '{path}' is missing or damaged")
-    return np.asarray(mask > 0)
 
 
 def _check_size(path: Path, found: tuple[int, ...], expected: tuple[int, int]) -> None:

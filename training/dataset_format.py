@@ -160,6 +160,29 @@ def encode_depth(sparse: SparseDepth) -> bytes:
     return bytes(cv2.imencode('.png', image_HW, settings)[1])
 
 
+def encode_mask(mask_HW: NDArray[np.bool_]) -> bytes:
+    """Return the 8-bit PNG of a mask: 255 where it is True."""
+    return bytes(cv2.imencode('.png', mask_HW.astype(np.uint8) * 255)[1])
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """
+    Return a stored mask (H, W).
+
+    :raises DatasetError: the file is missing or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"mask '{path}' cannot be read: {error.strerror}") from error
+    mask_HW: Any = None
+    if data and is_whole_image(data):
+        mask_HW = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if mask_HW is None:
+        raise DatasetError(f"mask '{path}' of {len(data)} bytes is damaged")
+    return np.asarray(mask_HW > 0)
+
+
 def read_depth(path: Path) -> NDArray[np.float32]:
     """
     Return a stored depth image (H, W) in metres, 0 where nothing was measured.

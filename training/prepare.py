@@ -30,7 +30,7 @@ import sys
 from typing import Any
 
 from depth_ros.bags.reader import BagReader
-from depth_ros.errors import ConfigError, DepthRosError
+from depth_ros.errors import BagError, ConfigError, DepthRosError
 from depth_ros.evaluation.facts import fingerprint
 from rich.console import Console
 from rich.progress import (
@@ -101,6 +101,7 @@ def prepare(
 
     :raises DepthRosError: a bag, the folder or an option cannot be used.
     """
+    _check_objects(sources, options)
     _claim(out, sources)
     facts = [_make_sequence(source, out, options, progress) for source in sources]
     sequences = [
@@ -120,6 +121,18 @@ def prepare(
     write_page(out, content)
     write_whole(out / DATASET_FILE, json_bytes(content))
     return totals
+
+
+def _check_objects(sources: Sequence[Source], options: PrepareOptions) -> None:
+    """Refuse a topic of objects that no bag has; of several bags some may lack it."""
+    wanted = options.objects
+    if wanted is None:
+        return
+    for source in sources:
+        with BagReader(source.bag) as reader:
+            if any(info.name == wanted.topic for info in reader.topics):
+                return
+    raise BagError(f"--{wanted.kind}-topic '{wanted.topic}': no bag has such a topic")
 
 
 def _claim(out: Path, sources: Sequence[Source]) -> None:

@@ -26,6 +26,8 @@ from training.prepare_options import (
     DIRECTIONS,
     IMAGE_FORMATS,
     MOTION_MODES,
+    OBJECT_KINDS,
+    ObjectSource,
     PrepareOptions,
     SkyFilter,
     SpinningScanner,
@@ -50,6 +52,7 @@ def options_of(given: argparse.Namespace) -> PrepareOptions:
         twist_topic=given.twist_topic,
         is_rectified=given.image_is_rectified,
         use_lidar=not given.without_lidar,
+        objects=_objects(given),
         max_sync_ms=given.max_sync_ms,
         motion=given.motion,
         scanner=_scanner(given),
@@ -60,6 +63,19 @@ def options_of(given: argparse.Namespace) -> PrepareOptions:
         overlay_every=given.overlay_every,
         neighbour_ms=given.neighbour_ms,
     )
+
+
+def _objects(given: argparse.Namespace) -> ObjectSource | None:
+    found = []
+    for kind in OBJECT_KINDS:
+        topic, labels = getattr(given, f'{kind}_topic'), getattr(given, f'{kind}_labels')
+        if topic is None:
+            _refuse(given, f'has no effect without --{kind}-topic', f'{kind}_labels')
+        else:
+            found.append(ObjectSource(topic=topic, kind=kind, labels=labels))
+    if len(found) > 1:
+        raise ConfigError('--mask-topic and --boxes-topic both tell objects: leave one out')
+    return found[0] if found else None
 
 
 def _scanner(given: argparse.Namespace) -> SpinningScanner | None:
@@ -122,14 +138,23 @@ def parser_of(program: str, description: str | None) -> argparse.ArgumentParser:
         add(f'--{kind}-topic', help='default: the only one of its type')
     add('--image-is-rectified', action='store_true', help='whatever camera_info says')
     add('--without-lidar', action='store_true', help='unlabelled, though the bag has LiDAR')
-    add('--max-sync-ms', type=float, default=DEFAULTS.max_sync_ms, help='image to sweep')
+    add('--max-sync-ms', type=float, default=DEFAULTS.max_sync_ms, help='to sweep or mask')
     add('--neighbour-ms', type=float, default=DEFAULTS.neighbour_ms, help='largest gap')
     add('--image-format', choices=IMAGE_FORMATS, default=DEFAULTS.image_format)
     add('--jpeg-quality', type=int, help=f'1 to 100, default {DEFAULTS.jpeg_quality}')
     add('--overlay-every', type=int, default=DEFAULTS.overlay_every, help='frames; 0: none')
+    _add_objects(parser)
     _add_motion(parser)
     _add_filters(parser)
     return parser
+
+
+def _add_objects(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('people and vehicles in the images').add_argument
+    add('--mask-topic', help='Image of labels: mono8, mono16, 32SC1')
+    add('--mask-labels', metavar='LIST', help="values that count, '11-18,24'; default: not 0")
+    add('--boxes-topic', help='vision_msgs/Detection2DArray')
+    add('--boxes-labels', metavar='LIST', help="class ids that count, 'car,person'; default: all")
 
 
 def _add_motion(parser: argparse.ArgumentParser) -> None:

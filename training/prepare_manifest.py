@@ -52,6 +52,7 @@ class Totals:
     split: str
     frames: int = 0
     labelled: int = 0
+    with_objects: int = 0
     with_pose: int = 0
     with_speed: int = 0
     points: Counter[str] = field(default_factory=Counter)
@@ -62,6 +63,7 @@ class Totals:
     def add(self, line: Line) -> None:
         """Count one frame."""
         self.frames += 1
+        self.with_objects += line.get('objects') is not None
         self.with_pose += line['world_T_camera'] is not None
         self.with_speed += line['speed_mps'] is not None
         if line['depth'] is None:
@@ -79,6 +81,7 @@ class Totals:
         return {
             'frames': self.frames,
             'labelled': self.labelled,
+            'with_objects': self.with_objects,
             'with_pose': self.with_pose,
             'with_speed': self.with_speed,
             'points': dict(self.points),
@@ -92,6 +95,8 @@ class Totals:
         if self.labelled:
             parts.append(f'{self.points["kept"] / self.labelled:.0f} depths a frame')
         parts.append(f'{self.with_pose} with pose')
+        if self.with_objects:
+            parts.append(f'{self.with_objects} with object mask')
         parts += [f'{count} x unlabelled: {why}' for why, count in self.unlabelled.items()]
         parts += [f'{count} x dropped {why}' for why, count in self.dropped.items()]
         return '; '.join(parts)
@@ -161,6 +166,12 @@ def _frames(journal: Path, total: Totals, dropped: _Whole) -> Iterator[Line]:
             if line['unlabelled'] is not None:
                 reason = {'what': 'depth', 'reason': line['unlabelled']}
                 dropped.write({**reason, 'stamp_ns': line['stamp_ns'], 'sequence': total.name})
+            # Lines from before there were masks have no such key.
+            if line.get('objects_missing') is not None:
+                told = {'what': 'objects', 'reason': line['objects_missing']}
+                told['stamp_ns'] = line['stamp_ns']
+                total.drop(told)
+                dropped.write({**told, 'sequence': total.name})
             yield line
         else:
             total.drop(line)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 import math
+import re
 from typing import Any
 
 from depth_ros.core.lidar import OcclusionFilter
@@ -26,6 +27,8 @@ from depth_ros.errors import ConfigError
 IMAGE_FORMATS = ('png', 'jpeg')
 MOTION_MODES = ('auto', 'on', 'off')
 DIRECTIONS = ('clockwise', 'counterclockwise')
+OBJECT_KINDS = ('mask', 'boxes')
+LABELS = re.compile(r'(\d+)(?:-(\d+))?')
 SWEEP_STAMPS = {'start': 0.0, 'middle': 0.5, 'end': 1.0}
 
 
@@ -94,6 +97,51 @@ class SkyFilter:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectSource:
+    """
+    Where road users are told: people, riders, vehicles, bicycles.
+
+    Fields:
+        topic: of the images' own pixels, before any rectification.
+        kind: 'mask': sensor_msgs/Image of labels; 'boxes': vision_msgs/Detection2DArray.
+        labels: which count; for masks numbers and ranges ('11-18,24'), None: all but 0; for boxes
+            class ids ('car,person'), None: all.
+
+    """
+
+    topic: str
+    kind: str
+    labels: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.kind in OBJECT_KINDS, 'kind', self.kind, f'one of {OBJECT_KINDS}')
+        if self.kind == 'mask':
+            self.ranges()
+        elif self.labels is not None:
+            is_named = all(self.class_ids() or [])
+            _require(is_named, '--boxes-labels', self.labels, "class ids such as 'car,person'")
+
+    def ranges(self) -> list[tuple[int, int]] | None:
+        """Return first and last value of the labels of a mask; None: all but 0."""
+        if self.labels is None:
+            return None
+        rule = "numbers and ranges such as '11-18,24'"
+        ranges = []
+        for part in self.labels.split(','):
+            found = LABELS.fullmatch(part.strip())
+            if found is None:
+                raise ConfigError(f'--mask-labels = {self.labels!r}: must be {rule}')
+            first, last = int(found[1]), int(found[2] or found[1])
+            _require(first <= last, '--mask-labels', part, f'{rule}, lower one first')
+            ranges.append((first, last))
+        return ranges
+
+    def class_ids(self) -> list[str] | None:
+        """Return the class ids of boxes that count; None: all."""
+        return None if self.labels is None else [p.strip() for p in self.labels.split(',')]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareOptions:
     """
     How frames are made; every field changes the dataset.
@@ -102,7 +150,8 @@ class PrepareOptions:
         image_topic ... twist_topic: None: the only one of its type.
         is_rectified: the images have been rectified, whatever camera_info says.
         use_lidar: False: an unlabelled dataset even where there is LiDAR.
-        max_sync_ms: largest difference between the stamps of image and sweep.
+        objects: None: nobody tells where road users are.
+        max_sync_ms: largest difference between the stamps of image and sweep, or object mask.
         motion: compensate the motion of the vehicle: when there is odometry, always, never.
         scanner: None: points are taken at the time their field tells, else at the stamp.
         occlusion, sky: None: keep what they would remove.
@@ -119,6 +168,7 @@ class PrepareOptions:
     twist_topic: str | None = None
     is_rectified: bool = False
     use_lidar: bool = True
+    objects: ObjectSource | None = None
     max_sync_ms: float = 50.0
     motion: str = 'auto'
     scanner: SpinningScanner | None = None

@@ -39,17 +39,32 @@ BAR_PX = 16
 BACKDROP_SHARE = 0.6
 BACKGROUND_BGR, TEXT_BGR = (24, 24, 24), (240, 240, 240)
 REMOVED_BGR = {'occluded': (255, 0, 255), 'sky': (0, 255, 255)}
+OBJECT_BGR, OBJECT_SHARE = (0, 220, 0), 0.5
 # The enlarged part is this share of the image's width.
 PART_SHARE = 0.3
 # An edge: a hit and its neighbour within so many columns differ by this factor in depth.
 EDGE_COLS, EDGE_RATIO = 6, 1.3
 
 
-def overlay(image_HW3: ImageU8, label: Label, title: str) -> ImageU8:
-    """Return the picture of one frame, to be judged by eye."""
+def overlay(
+    image_HW3: ImageU8, label: Label | None, objects_HW: NDArray[np.bool_] | None, title: str
+) -> ImageU8:
+    """Return the picture of one frame, to be judged by eye: depth, objects, or the image alone."""
+    parts = [_title(title)]
+    if label is not None:
+        parts += _depth_parts(image_HW3, label)
+    if objects_HW is not None:
+        share = np.count_nonzero(objects_HW) / objects_HW.size
+        parts += [_title(f'Objects: {share:.1%} of the image (green)')]
+        parts += [_with_objects(image_HW3, objects_HW)]
+    if label is None and objects_HW is None:
+        parts += [_resized(image_HW3, WIDTH_PX)[0]]
+    return np.concatenate([_padded(part) for part in parts], axis=0)
+
+
+def _depth_parts(image_HW3: ImageU8, label: Label) -> list[ImageU8]:
     scale = depth_scale(NEAR_M, FAR_M)
-    parts = [
-        _title(title),
+    return [
         _with_points(image_HW3, label.kept, scale),
         _bar(scale),
         _title('Where depth jumps most: the image, and the same with the points'),
@@ -57,7 +72,13 @@ def overlay(image_HW3: ImageU8, label: Label, title: str) -> ImageU8:
         _title(_removed_title(label)),
         _with_removed(image_HW3, label),
     ]
-    return np.concatenate([_padded(part) for part in parts], axis=0)
+
+
+def _with_objects(image_HW3: ImageU8, objects_HW: NDArray[np.bool_]) -> ImageU8:
+    picture = image_HW3.copy()
+    tinted = (1 - OBJECT_SHARE) * picture[objects_HW] + OBJECT_SHARE * np.array(OBJECT_BGR)
+    picture[objects_HW] = tinted.astype(np.uint8)
+    return _resized(picture, WIDTH_PX)[0]
 
 
 def _dimmed(image_HW3: ImageU8) -> ImageU8:

@@ -42,10 +42,11 @@ car that lie beside it on the background mean a wrong transform, wrong stamps, o
 was not compensated. Straight objects (poles, house corners, kerbs) show it best.</p>
 {% for text in data.warnings %}<p class="warning">{{ text }}</p>{% endfor %}
 <table><tr><th>Sequence</th><th>Split</th><th>Frames</th><th>With depth</th><th>With pose</th>
+<th>With object mask</th>
 {% for key in keys %}<th>{{ key | replace('_', ' ') }}</th>{% endfor %}</tr>
 {% for s in data.sequences %}<tr><td><a href="#{{ s.name }}">{{ s.name }}</a></td>
 <td>{{ s.split }}</td><td>{{ s.totals.frames }}</td><td>{{ s.totals.labelled }}</td>
-<td>{{ s.totals.with_pose }}</td>
+<td>{{ s.totals.with_pose }}</td><td>{{ s.totals.with_objects }}</td>
 {% for key in keys %}<td>{{ per_frame(s.totals, key) }}</td>{% endfor %}</tr>
 {% endfor %}</table>
 <p>Counts of points are means over the frames with depth. “Out of image or behind in pixel”: the

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 from depth_ros.bags.reader import BagReader
@@ -35,9 +35,18 @@ from depth_ros.core.datatypes import Frame, ImageU8
 from depth_ros.core.geometry import TransformTree
 from depth_ros.core.sync import increasing, pair_streams, Stamped
 from depth_ros.errors import FrameError
-from training.dataset_format import encode_depth, image_suffix, json_bytes, write_whole
+import numpy as np
+from numpy.typing import NDArray
+from training.dataset_format import (
+    encode_depth,
+    encode_mask,
+    image_suffix,
+    json_bytes,
+    write_whole,
+)
 from training.prepare_journal import Journal, JOURNAL_FILE
 from training.prepare_lidar import Label, Labeller, View
+from training.prepare_objects import Objects, objects
 from training.prepare_options import PrepareOptions
 from training.prepare_overlay import overlay
 from training.prepare_streams import (
@@ -58,6 +67,9 @@ FULL_CHROMA = (
     if hasattr(cv2, 'IMWRITE_JPEG_SAMPLING_FACTOR')
     else ()
 )
+# Of a sequence; the keys of a line that name a file have the same names.
+FOLDERS = ('image', 'depth', 'objects', 'overlay')
+Bool = NDArray[np.bool_]
 ItemT = TypeVar('ItemT', bound=Stamped)
 
 
@@ -65,6 +77,18 @@ def _tree(reader: BagReader) -> TransformTree:
     names = (info.name for info in reader.topics if info.count)
     has_static = any(name.endswith(STATIC_TRANSFORMS) for name in names)
     return static_transforms(reader) if has_static else TransformTree()
+
+
+class _Moment(NamedTuple):
+    """An image and its sweep."""
+
+    picture: Picture
+    sweep: LidarSweep | None
+
+    @property
+    def stamp_ns(self) -> int:
+        """Return the stamp of the image [ns]."""
+        return self.picture.stamp_ns
 
 
 class SequenceMaker:
@@ -91,6 +115,7 @@ class SequenceMaker:
         self._speed = self._poses or self._speed_track()
         motion = None if options.motion == 'off' else self._poses
         self._labeller = Labeller(tree, motion, options, reader.path.name)
+        self._max_gap_ns = round(options.max_sync_ms * NS_PER_MS)
         self._camera: CameraModel | None = None
         self._rectifier: Rectifier | None = None
         self._cameras = 0
@@ -107,22 +132,26 @@ class SequenceMaker:
 
         :raises DepthRosError: the bag or the disk makes going on pointless; run it again later.
         """
-        for name in ('image', 'depth', 'overlay'):
+        for name in FOLDERS:
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         with Journal(self._folder / JOURNAL_FILE) as self._journal:
-            for picture, sweep in self._pairs():
-                self._frame(picture, sweep)
+            for moment, found in self._moments():
+                self._frame(moment, found)
+
+    def _moments(self) -> Iterator[tuple[_Moment, Objects | None]]:
+        source = self._options.objects
+        moments = (_Moment(picture, sweep) for picture, sweep in self._pairs())
+        if source is None or self.topics.objects is None:
+            return ((moment, None) for moment in moments)
+        found = objects(self._reader, self.topics.objects, source, self._skip('objects'))
+        return pair_streams(moments, self._rising('objects', found), max_gap_ns=self._max_gap_ns)
 
     def _pairs(self) -> Iterator[tuple[Picture, LidarSweep | None]]:
         stream = self._rising('frame', self._pictures())
         if self.topics.lidar is None:
             return ((picture, None) for picture in stream)
         lidar = sweeps(self._reader, self.topics.lidar, on_skip=self._skip('sweep'))
-        return pair_streams(
-            stream,
-            self._rising('sweep', lidar),
-            max_gap_ns=round(self._options.max_sync_ms * NS_PER_MS),
-        )
+        return pair_streams(stream, self._rising('sweep', lidar), max_gap_ns=self._max_gap_ns)
 
     def _pictures(self) -> Iterator[Picture]:
         return pictures(
@@ -169,19 +198,21 @@ class SequenceMaker:
                 {'kind': 'dropped', 'what': what, 'stamp_ns': stamp_ns, 'reason': reason}
             )
 
-    def _frame(self, picture: Picture, sweep: LidarSweep | None) -> None:
+    def _frame(self, moment: _Moment, found: Objects | None) -> None:
+        picture = moment.picture
         view = self._view(picture.frame)
         if self._speed is not None:
             self._speed.advance(view.stamp_ns)
         made = self._journal.replay('frame', picture.stamp_ns)
         if made is None or not self._is_there(made):
-            line = self._made(picture, sweep, view)
+            line = self._made(moment, found, view)
             if made is None:
                 self._journal.add(line)
         self._on_frame()
 
     def _is_there(self, line: dict[str, Any]) -> bool:
-        names = (line['image'], line['depth'], line['overlay'])
+        # Lines from before there were masks have no such key.
+        names = (line.get(name) for name in FOLDERS)
         return all(name is None or (self._root / name).is_file() for name in names)
 
     def _view(self, frame: Frame) -> View:
@@ -205,7 +236,7 @@ class SequenceMaker:
         mask = None
         if seen is not None:
             mask = self._folder / f'calibration_{number:03}_seen.png'
-            write_whole(mask, bytes(cv2.imencode('.png', seen.astype('uint8') * 255)[1]))
+            write_whole(mask, encode_mask(seen))
         content = {
             'frame_id': frame.frame_id,
             'intrinsics': _intrinsics(camera),
@@ -224,19 +255,24 @@ class SequenceMaker:
         }
         write_whole(self._folder / f'calibration_{number:03}.json', json_bytes(content))
 
-    def _made(self, picture: Picture, sweep: LidarSweep | None, view: View) -> dict[str, Any]:
+    def _made(self, moment: _Moment, found: Objects | None, view: View) -> dict[str, Any]:
         """Write the files of a frame and return its line."""
+        picture, sweep = moment
         frame = picture.frame
         image_HW3 = (
             frame.image_HW3 if self._rectifier is None else self._rectifier(frame.image_HW3)
         )
         label, reason = self._label(sweep, view)
         pose, pose_missing = self._pose(view)
-        depth = drawing = None
+        mask_HW, no_mask = self._mask(found, frame)
+        depth = mask = None
         if label is not None:
             depth = self._folder / 'depth' / f'{view.stamp_ns}.png'
             write_whole(depth, encode_depth(label.kept))
-            drawing = self._draw(picture, image_HW3, label)
+        if mask_HW is not None:
+            mask = self._folder / 'objects' / f'{view.stamp_ns}.png'
+            write_whole(mask, encode_mask(mask_HW))
+        drawing = self._draw(picture, image_HW3, label, mask_HW)
         image = self._write_image(picture, image_HW3)
         return {
             'kind': 'frame',
@@ -245,6 +281,8 @@ class SequenceMaker:
             'frame_id': view.frame_id,
             'image': self._relative(image),
             'depth': None if depth is None else self._relative(depth),
+            'objects': None if mask is None else self._relative(mask),
+            'objects_missing': no_mask,
             'overlay': None if drawing is None else self._relative(drawing),
             'unlabelled': reason,
             'calibration': self._relative(
@@ -271,6 +309,24 @@ class SequenceMaker:
         except FrameError as error:
             return None, str(error)
 
+    def _mask(self, found: Objects | None, frame: Frame) -> tuple[Bool | None, str | None]:
+        """Return the mask of the stored image, or None and why there is none."""
+        source = self._options.objects
+        if source is None:
+            return None, None
+        if self.topics.objects is None:
+            return None, f"the bag has no topic '{source.topic}'"
+        if found is None:
+            return None, f'no objects within {self._options.max_sync_ms:g} ms'
+        try:
+            height, width = frame.image_HW3.shape[:2]
+            mask_HW = found.mask(width, height)
+        except FrameError as error:
+            return None, str(error)
+        if self._rectifier is not None:
+            mask_HW = self._rectifier.nearest(mask_HW.astype(np.uint8)) > 0
+        return mask_HW, None
+
     def _pose(self, view: View) -> tuple[list[list[float]] | None, str | None]:
         if self._poses is None:
             return None, 'the bag has no odometry'
@@ -296,14 +352,17 @@ class SequenceMaker:
         settings = [cv2.IMWRITE_JPEG_QUALITY, self._options.jpeg_quality, *FULL_CHROMA]
         return '.jpg', bytes(cv2.imencode('.jpg', image_HW3, settings)[1])
 
-    def _draw(self, picture: Picture, image_HW3: ImageU8, label: Label) -> Path | None:
+    def _draw(
+        self, picture: Picture, image_HW3: ImageU8, label: Label | None, mask_HW: Bool | None
+    ) -> Path | None:
         every = self._options.overlay_every
         if not every or picture.index % every:
             return None
-        title = f'{self._folder.name}  {picture.stamp_ns} ns  {len(label.kept)} depths'
+        depths = 'no depth' if label is None else f'{len(label.kept)} depths'
+        title = f'{self._folder.name}  {picture.stamp_ns} ns  {depths}'
         path = self._folder / 'overlay' / f'{picture.stamp_ns}.jpg'
         settings = [cv2.IMWRITE_JPEG_QUALITY, OVERLAY_JPEG_QUALITY]
-        drawing = overlay(image_HW3, label, title)
+        drawing = overlay(image_HW3, label, mask_HW, title)
         write_whole(path, bytes(cv2.imencode('.jpg', drawing, settings)[1]))
         return path
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from depth_ros.bags.reader import BagReader, resolve_topic
-from depth_ros.bags.records import ODOMETRY, POINT_CLOUD
+from depth_ros.bags.records import IMAGE, ODOMETRY, POINT_CLOUD
 from depth_ros.errors import BagError
 from training.prepare_options import PrepareOptions
 
@@ -27,6 +27,7 @@ TWIST_TYPES = (
     'geometry_msgs/msg/TwistStamped',
     'geometry_msgs/msg/TwistWithCovarianceStamped',
 )
+OBJECT_TYPES = {'mask': IMAGE, 'boxes': 'vision_msgs/msg/Detection2DArray'}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class SequenceTopics:
     lidar: str | None
     odometry: str | None
     twist: str | None
+    objects: str | None
 
     def stored(self) -> dict[str, str | None]:
         """Return the topics as they stand in dataset.json."""
@@ -50,7 +52,8 @@ def topics_of(reader: BagReader, options: PrepareOptions) -> SequenceTopics:
 
     :raises BagError: there is no image, or several candidates and none was chosen.
     """
-    image = resolve_topic(reader, 'image', options.image_topic)
+    objects = _objects_topic(reader, options)
+    image = resolve_topic(reader, 'image', options.image_topic, other_than=objects)
     is_moving = options.motion == 'on' or options.odometry_topic is not None
     has_odometry = is_moving or _has(reader, ODOMETRY)
     has_lidar = options.lidar_topic is not None or _has(reader, POINT_CLOUD)
@@ -66,7 +69,22 @@ def topics_of(reader: BagReader, options: PrepareOptions) -> SequenceTopics:
             'it out'
         )
     twist = twist_topic(reader, options.twist_topic)
-    return SequenceTopics(image=image, camera_info=info, lidar=lidar, odometry=poses, twist=twist)
+    return SequenceTopics(
+        image=image, camera_info=info, lidar=lidar, odometry=poses, twist=twist, objects=objects
+    )
+
+
+def _objects_topic(reader: BagReader, options: PrepareOptions) -> str | None:
+    """Return the topic of objects where this bag has it: of several bags some may lack it."""
+    source = options.objects
+    if source is None or all(info.name != source.topic for info in reader.topics):
+        return None
+    found, wanted = reader.topic(source.topic).msgtype, OBJECT_TYPES[source.kind]
+    if found != wanted:
+        raise BagError(
+            f"--{source.kind}-topic '{source.topic}' is of type '{found}', not '{wanted}'"
+        )
+    return source.topic
 
 
 def _has(reader: BagReader, msgtype: str) -> bool:

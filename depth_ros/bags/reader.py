@@ -278,7 +278,12 @@ def report_skip(on_skip: OnSkip | None, topic: str, stamp_ns: int, error: Except
 
 
 def resolve_topic(
-    reader: BagReader, kind: str, given: str | None = None, *, near: str | None = None
+    reader: BagReader,
+    kind: str,
+    given: str | None = None,
+    *,
+    near: str | None = None,
+    other_than: str | None = None,
 ) -> str:
     """
     Return the topic to use for a kind of stream.
@@ -286,6 +291,7 @@ def resolve_topic(
     :param kind: a key of ``KINDS``.
     :param given: what the user named; checked.
     :param near: where several would do, take the one in the namespace of this topic.
+    :param other_than: a topic that is known to hold something else.
     :raises BagError: none or several would do, with their names and the option that decides, or
         the given one is absent, empty or of another type.
 
@@ -293,7 +299,8 @@ def resolve_topic(
     msgtypes, option = KINDS[kind]
     if given is not None:
         return _given_topic(reader, kind, given)
-    candidates = [i.name for i in reader.topics if i.msgtype in msgtypes and i.count]
+    infos = (i for i in reader.topics if i.name != other_than)
+    candidates = [i.name for i in infos if i.msgtype in msgtypes and i.count]
     if kind in ('image', 'depth'):
         is_wanted = kind == 'depth'
         candidates = [name for name in candidates if _holds_depth(reader, name) == is_wanted]

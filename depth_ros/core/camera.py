@@ -257,10 +257,21 @@ class Rectifier:
         )
         self.valid_HW: NDArray[np.bool_] | None = None if valid.all() else valid
         self._maps = cv2.convertMaps(map_x, map_y, cv2.CV_16SC2)
+        self._nearest_maps: Any = None
 
     def __call__(self, image_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the rectified image, black where nothing was seen."""
         result: Any = cv2.remap(image_HW3, *self._maps, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(result, np.uint8)
+
+    def nearest(self, labels_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return rectified labels: of the nearest pixel, never mixed; 0 where nothing was seen."""
+        if self._nearest_maps is None:
+            # Of the maps with fractions, OpenCV would take the pixel to the upper left.
+            x, y = _rectification_maps(self.camera)
+            self._nearest_maps = cv2.convertMaps(x, y, cv2.CV_16SC2, nninterpolation=True)
+        first, second = self._nearest_maps
+        result: Any = cv2.remap(labels_HW, first, second, interpolation=cv2.INTER_NEAREST)
         return np.asarray(result, np.uint8)
 
 

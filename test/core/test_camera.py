@@ -137,6 +137,21 @@ def test_rectifier_puts_a_known_ray_at_its_pinhole_pixel(model, d):
     assert abs(rows.mean() - (-0.15 * VGA.fy + VGA.cy)) < 1.0
 
 
+def test_rectifier_takes_labels_from_the_nearest_pixel():
+    camera = distorted('plumb_bob', PLUMB_BOB)
+    v, u = np.mgrid[:480, :640].astype(np.float32)
+    # Images that say where each pixel came from, to 1/8 of a pixel and as whole labels.
+    rectifier = Rectifier(camera)
+    for position in (u, v):
+        fine = np.clip((position - 200) * 8, 0, 255).astype(np.uint8)
+        exact = rectifier(np.dstack([fine] * 3))[..., 0] / 8 + 200
+        labels = rectifier.nearest(np.clip(position - 200, 0, 255).astype(np.uint8)) + 200.0
+        inside = (exact > 201) & (exact < 230)
+        assert np.abs(labels - exact)[inside].max() <= 0.5 + 1 / 8
+    square = np.where((u > 100) & (u < 300), 7, 0).astype(np.uint8)
+    assert set(np.unique(rectifier.nearest(square)).tolist()) == {0, 7}
+
+
 def test_rectifier_of_a_window_agrees_with_a_window_of_the_rectified_image():
     rng = np.random.default_rng(1)
     coarse = rng.integers(0, 255, (24, 32, 3), dtype=np.uint8)
