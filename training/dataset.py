@@ -133,9 +133,11 @@ class DepthDataset(Dataset[Sample]):
                 f'choose some with --{self.split} of training.prepare'
             )
         if labelled and not sum(s['totals']['labelled'] for s in sequences):
+            found = [(n, why) for s in sequences for why, n in s['totals']['unlabelled'].items()]
+            told = f' ({" x ".join(map(str, max(found)))})' if found else ''
             return (
-                f"dataset '{self.folder}', split '{self.split}' ({names}) has no LiDAR depth: "
-                'supervised training needs bags with LiDAR; self-supervised works without'
+                f"dataset '{self.folder}', split '{self.split}' ({names}) has no LiDAR depth"
+                f'{told}: supervised training needs bags with LiDAR; self-supervised works without'
             )
         wish = {True: 'labelled ', False: 'unlabelled ', None: ''}[labelled]
         rest = ' with both neighbours' if neighbours else ''

@@ -90,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         errors.print('prepare: stopped; run the same command again to go on', style='yellow')
         return INTERRUPTED
     _print_summary(console, given.out, totals)
+    if not any(total.frames for total in totals):
+        errors.print('prepare: no frame of any bag can be used', style='red')
+        return 1
     return 0
 
 
@@ -116,7 +119,7 @@ def prepare(
         'depth_encoding': DEPTH_ENCODING,
         'options': options.stored(),
         'sequences': sequences,
-        'warnings': _overlaps(sequences),
+        'warnings': [*_empty(sequences), *_overlaps(sequences)],
     }
     write_page(out, content)
     write_whole(out / DATASET_FILE, json_bytes(content))
@@ -238,6 +241,24 @@ def _check_same(path: Path, key: str, found: Any, value: Any) -> None:
             f"'{path.parent}' was begun with {key} = {found!r}, now it is {value!r}: use the "
             'same options, remove that folder, or choose another --out'
         )
+
+
+def _empty(sequences: Sequence[dict[str, Any]]) -> list[str]:
+    """Say which sequences came to nothing, or to no depth although there is LiDAR, and why."""
+    found = []
+    for sequence in sequences:
+        totals, name = sequence['totals'], sequence['name']
+        if not totals['frames']:
+            why = _most(totals['dropped']) or 'it has no images'
+            found.append(f"'{name}' has no frame that can be used: {why}")
+        elif sequence['topics']['lidar'] is not None and not totals['labelled']:
+            found.append(f"'{name}' has LiDAR but no depth: {_most(totals['unlabelled'])}")
+    return found
+
+
+def _most(reasons: dict[str, int]) -> str:
+    """Return the most frequent reason with its count."""
+    return next((f'{count} x {reason}' for reason, count in reasons.items()), '')
 
 
 def _overlaps(sequences: Sequence[dict[str, Any]]) -> list[str]:

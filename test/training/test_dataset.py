@@ -150,6 +150,40 @@ def test_dataset_from_before_there_were_masks_has_no_objects(copy: Path) -> None
     assert (batch.has_objects_B.tolist(), bool(batch.objects_B1HW.any())) == ([False], False)
 
 
+def test_crop_without_a_measurement_stays_labelled_without_valid_depth(dataset: Path) -> None:
+    # The upper part of the image: all points lie below the horizon.
+    sky = Geometry(x=0, y=0, width=64, height=20, out_width=32, out_height=10)
+    data = DepthDataset(dataset, 'train', labelled=True, augment=lambda s, _: sky.apply(s))
+    batch = collate([data[0], data[1]])
+    assert batch.is_labelled_B.tolist() == [True, True]
+    assert not batch.valid_B1HW.any()
+    # Nobody may trip over what must not be read.
+    assert torch.isfinite(batch.depth_B1HW).all()
+
+
+def test_frames_that_no_point_falls_into_are_left_out_of_the_labelled_ones(
+    tmp_path: Path,
+) -> None:
+    behind = np.array([[-10.0, 0.0, 0.0]], np.float32)
+    messages = [drives.static()]
+    for index in range(3):
+        cloud = drives.cloud(index) if index == 1 else drives.cloud(index, behind)
+        messages += [drives.info(index), drives.image(index), cloud]
+    out = drives.made(tmp_path / 'out', drives.write(tmp_path / 'bag', messages))
+    assert [s.stamp_ns for s in _all(DepthDataset(out, 'train', labelled=True))] == [
+        drives.stamp(1)
+    ]
+    assert len(DepthDataset(out, 'train')) == 3
+    blind = drives.write(tmp_path / 'blind', [m for m in messages if m[1] != drives.stamp(1)])
+    out = drives.made(tmp_path / 'none', blind)
+    with pytest.raises(DatasetError, match=r'2 x none of the 1 points falls into the image'):
+        DepthDataset(out, 'train', labelled=True)
+
+
+def _all(data: DepthDataset) -> list[Sample]:
+    return [data[index] for index in range(len(data))]
+
+
 def test_batch_stacks_and_marks_what_is_missing(dataset: Path) -> None:
     data = DepthDataset(dataset, 'train')
     batch = collate([data[0], data[1], data[4]])
@@ -287,7 +321,8 @@ def test_supervised_training_on_bags_without_lidar_is_refused_by_name(tmp_path: 
     bag = drives.write(tmp_path / 'night', [drives.info(0), drives.image(0)])
     out = drives.made(tmp_path / 'out', bag)
     assert len(DepthDataset(out, 'train')) == 1
-    with pytest.raises(DatasetError, match=r'\(night\) has no LiDAR depth: supervised training'):
+    told = r'\(night\) has no LiDAR depth \(1 x the bag has no LiDAR\): supervised training needs'
+    with pytest.raises(DatasetError, match=told):
         DepthDataset(out, 'train', labelled=True)
     with pytest.raises(DatasetError, match=r'\(night\) has no frame with both neighbours'):
         DepthDataset(out, 'train', neighbours=True)
