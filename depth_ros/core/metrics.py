@@ -35,15 +35,15 @@ import itertools
 import math
 from typing import Any, get_args, Literal
 
+from depth_ros.core.alignment import Alignment, Fit, fit
 from depth_ros.core.exact_sum import ExactVector
 from depth_ros.core.lidar import SparseDepth
-from depth_ros.errors import ConfigError, FrameError
+from depth_ros.errors import ConfigError
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 Crop = Literal['garg', 'eigen', 'none']
-Alignment = Literal['none', 'median']
 
 DEPTH_METRICS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'silog', 'mae', 'a1', 'a2', 'a3')
 # What a pixel adds to its range bin: 1, |e|/T, e^2/T, e^2, g^2, g, |e|, d1, d2, d3.
@@ -51,6 +51,12 @@ SUM_COUNT = 10
 DELTA = 1.25
 # Limits of the reported ranges [m]; the last one is the cap.
 RANGE_EDGES_M = (0.0, 10.0, 30.0, 50.0, 80.0)
+# Thirds of the image, row by row.
+REGION_NAMES = tuple(
+    f'{row} {column}'
+    for row in ('top', 'middle', 'bottom')
+    for column in ('left', 'centre', 'right')
+)
 
 # Shares of height (top, bottom) and width (left, right). Garg et al. 2016, arXiv:1603.04992, and
 # Eigen et al. 2014, as their released code states them.
@@ -69,8 +75,8 @@ class ScoreRules:
     Truth counts where min_depth_m < T < cap_m, inside the crop. A finite prediction is clamped
     to [min_depth_m, cap_m]; +Inf (beyond range, sky) counts as cap_m and -Inf (too close) as
     min_depth_m, because both are statements that can be wrong; NaN (unknown) is none: such a
-    pixel is missing, is counted as a share and enters no mean. ``alignment`` 'median' first
-    multiplies each frame by median(T) / median(D) over its finite predictions.
+    pixel is missing, is counted as a share and enters no mean. ``alignment`` is what is done
+    before to the finite predictions, see ``core.alignment``.
     """
 
     crop: Crop = 'garg'
@@ -112,7 +118,8 @@ class ScoredPixels:
         truth_pixels: pixels with truth, scored or missing.
         missing: of these, prediction NaN.
         infinite: of these, prediction +Inf or -Inf (scored at the clamp).
-        scale: what the alignment multiplied by.
+        scale, shift: what the alignment multiplied by and added.
+        region_N: which of REGION_NAMES the pixel lies in; None: not asked for.
 
     """
 
@@ -123,6 +130,8 @@ class ScoredPixels:
     missing: int
     infinite: int
     scale: float
+    shift: float = 0.0
+    region_N: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.truth_N)
@@ -139,31 +148,46 @@ def select(
     sigma_HW: NDArray[np.float32] | None,
     truth: SparseDepth,
     rules: ScoreRules,
+    *,
+    sequence_scale: float | None = None,
 ) -> ScoredPixels:
     """
     Return the pixels of a frame that the rules score.
 
-    :raises ValueError: depth and truth are not of the same image size.
-    :raises FrameError: alignment is asked for and the median prediction is not above zero.
+    :param sequence_scale: what 'median_sequence' multiplies by.
+    :raises ValueError: depth and truth are not of the same image size, or the scale of the
+        sequence is missing or not wanted.
+    :raises FrameError: the alignment that is asked for is impossible.
     """
     if depth_HW.shape != (truth.height, truth.width):
         raise ValueError(f'depth is {depth_HW.shape}, truth {(truth.height, truth.width)}')
+    if (sequence_scale is None) == (rules.alignment == 'median_sequence'):
+        raise ValueError(f'scale {sequence_scale} with alignment {rules.alignment!r}')
     truth = truth.where(counted(truth, rules))
     at = (truth.rows_N, truth.cols_N)
-    prediction, metres = depth_HW[at].astype(np.float64), truth.depth_N.astype(np.float64)
+    raw, metres = depth_HW[at].astype(np.float64), truth.depth_N.astype(np.float64)
     sigma = None if sigma_HW is None else sigma_HW[at].astype(np.float64)
-    is_known, is_finite = ~np.isnan(prediction), np.isfinite(prediction)
-    scale = _scale(prediction[is_finite], metres[is_finite], rules)
-    prediction = np.clip(prediction[is_known] * scale, rules.min_depth_m, rules.cap_m)
+    is_known, is_finite = ~np.isnan(raw), np.isfinite(raw)
+    line = fit(raw[is_finite], metres[is_finite], rules.alignment)
+    if sequence_scale is not None:
+        line = Fit(scale=sequence_scale)
+    prediction = np.clip(line.depth(raw[is_known]), rules.min_depth_m, rules.cap_m)
     return ScoredPixels(
         prediction_N=prediction,
         truth_N=metres[is_known],
-        sigma_N=None if sigma is None else _usable(sigma[is_known] * scale),
+        sigma_N=None if sigma is None else _usable(line.sigma(sigma[is_known], raw[is_known])),
         truth_pixels=len(metres),
         missing=int(np.count_nonzero(~is_known)),
         infinite=int(np.count_nonzero(is_known & ~is_finite)),
-        scale=scale,
+        scale=line.scale,
+        shift=line.shift,
+        region_N=_regions(truth)[is_known],
     )
+
+
+def _regions(truth: SparseDepth) -> NDArray[np.int64]:
+    """Return the third of the image, row by row, that each hit lies in."""
+    return 3 * (3 * truth.rows_N // truth.height) + 3 * truth.cols_N // truth.width
 
 
 def counted(truth: SparseDepth, rules: ScoreRules) -> NDArray[np.bool_]:
@@ -179,30 +203,46 @@ def counted(truth: SparseDepth, rules: ScoreRules) -> NDArray[np.bool_]:
     )
 
 
-def _scale(prediction: Vector, truth: Vector, rules: ScoreRules) -> float:
-    if rules.alignment == 'none' or not prediction.size:
-        return 1.0
-    median_m = float(np.median(prediction))
-    if median_m <= 0:
-        raise FrameError(
-            f'median alignment: the median prediction is {median_m} m, must be above 0'
-        )
-    # Truth has a median because it has at least as many pixels as there are predictions.
-    return float(np.median(truth)) / median_m
-
-
 def _usable(sigma: Vector) -> Vector:
     return np.where((sigma > 0) & np.isfinite(sigma), sigma, np.nan)
 
 
 def error_sums(pixels: ScoredPixels, rules: ScoreRules) -> NDArray[np.float64]:
     """Return (R, S): what the pixels of each range bin sum to; bins are by truth."""
+    return _binned(_terms(pixels), _range_bins(pixels, rules), len(rules.range_names))
+
+
+def grouped_sums(
+    pixels: ScoredPixels, rules: ScoreRules
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """
+    Return (R, S) by range of the truth and (9, S) by region of the image.
+
+    :raises ValueError: the pixels do not say where in the image they are.
+    """
+    if pixels.region_N is None:
+        raise ValueError('pixels without their region')
+    terms = _terms(pixels)
+    by_range = _binned(terms, _range_bins(pixels, rules), len(rules.range_names))
+    return by_range, _binned(terms, pixels.region_N, len(REGION_NAMES))
+
+
+def _range_bins(pixels: ScoredPixels, rules: ScoreRules) -> NDArray[np.int64]:
+    return np.digitize(pixels.truth_N, rules.edges_m[1:-1])
+
+
+def _binned(terms: tuple[Vector, ...], bins_N: NDArray[np.int64], count: int) -> Vector:
+    sums = [np.bincount(bins_N, weights=term, minlength=count) for term in terms]
+    return np.stack(sums, axis=1)
+
+
+def _terms(pixels: ScoredPixels) -> tuple[Vector, ...]:
     prediction, truth = pixels.prediction_N, pixels.truth_N
     error = prediction - truth
     square = error * error
     log_error = np.log(prediction) - np.log(truth)
     ratio = np.maximum(prediction / truth, truth / prediction)
-    terms = (
+    return (
         np.ones_like(error),
         np.abs(error) / truth,
         square / truth,
@@ -212,10 +252,6 @@ def error_sums(pixels: ScoredPixels, rules: ScoreRules) -> NDArray[np.float64]:
         np.abs(error),
         *((ratio < DELTA**power).astype(np.float64) for power in (1, 2, 3)),
     )
-    edges = rules.edges_m
-    bins = np.digitize(truth, edges[1:-1])
-    sums = [np.bincount(bins, weights=term, minlength=len(edges) - 1) for term in terms]
-    return np.stack(sums, axis=1)
 
 
 def metrics_of(sums_S: Vector) -> dict[str, float]:
@@ -294,13 +330,19 @@ class DepthScores:
     def add(self, pixels: ScoredPixels) -> dict[str, float]:
         """Add one frame and return its metrics."""
         sums_RS = error_sums(pixels, self.rules)
+        return self.add_sums(sums_RS, pixels.truth_pixels, pixels.missing, pixels.infinite)
+
+    def add_sums(
+        self, sums_RS: NDArray[np.float64], truth_pixels: int, missing: int, infinite: int
+    ) -> dict[str, float]:
+        """Add one frame that was summed before, and return its metrics."""
         for means, sums_S in zip(self.by_range.values(), sums_RS, strict=True):
             means.add(sums_S)
         total_S = sums_RS.sum(axis=0)
         self.overall.add(total_S)
-        self.truth_pixels += pixels.truth_pixels
-        self.missing += pixels.missing
-        self.infinite += pixels.infinite
+        self.truth_pixels += truth_pixels
+        self.missing += missing
+        self.infinite += infinite
         return metrics_of(total_S)
 
     def __add__(self, other: DepthScores) -> DepthScores:

@@ -23,6 +23,7 @@ Shape letters: N pixels, P probabilities, T 50 steps of sparsification.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import math
 from typing import Any
 
@@ -37,6 +38,8 @@ EXPECTED_1_SIGMA = 1.0 - math.exp(-math.sqrt(2.0))
 EXPECTED_2_SIGMA = 1.0 - math.exp(-2.0 * math.sqrt(2.0))
 STEPS = 50
 RANKED_METRICS = ('abs_rel', 'rmse', 'd1')
+# Which errors come with which sigma: bins of sigma [m].
+SIGMA_EDGES_M = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 RANKING_NAMES = tuple(f'{area}_{name}' for name in RANKED_METRICS for area in ('ause', 'aurg'))
 
 
@@ -50,6 +53,14 @@ def calibration_sums(error_N: Vector, sigma_N: Vector) -> Vector:
     return np.array([len(error), one, two, nll.sum(), sigma_N.sum(), *inside], np.float64)
 
 
+def sigma_bins(error_N: Vector, sigma_N: Vector) -> Vector:
+    """Return (8, 3): number of pixels, sum of sigma^2 and of error^2, by bin of sigma."""
+    bins = np.digitize(sigma_N, SIGMA_EDGES_M)
+    terms = (np.ones_like(error_N), sigma_N * sigma_N, error_N * error_N)
+    count = len(SIGMA_EDGES_M) + 1
+    return np.stack([np.bincount(bins, term, count) for term in terms], axis=1)
+
+
 def ranking_areas(prediction_N: Vector, truth_N: Vector, sigma_N: Vector) -> dict[str, float]:
     """
     Return AUSE and AURG of abs_rel, rmse and d1 (here 1 - a1) for the pixels of one frame.
@@ -57,6 +68,22 @@ def ranking_areas(prediction_N: Vector, truth_N: Vector, sigma_N: Vector) -> dic
     Each curve removes 2t % of the pixels with the largest sigma (or error, for the oracle),
     t = 0..49, and ends at zero.
     """
+    return areas_of(sparsification_curves(prediction_N, truth_N, sigma_N))
+
+
+def areas_of(curves: dict[str, tuple[Vector, Vector]]) -> dict[str, float]:
+    """Return AUSE and AURG of each metric from its curves by sigma and by the error itself."""
+    areas: dict[str, float] = {}
+    for name, (curve, oracle) in curves.items():
+        areas[f'ause_{name}'] = _area(curve) - _area(oracle)
+        areas[f'aurg_{name}'] = float(curve[0]) - _area(curve)
+    return areas
+
+
+def sparsification_curves(
+    prediction_N: Vector, truth_N: Vector, sigma_N: Vector
+) -> dict[str, tuple[Vector, Vector]]:
+    """Return by metric two curves (T + 1,): what is left by sigma, and by the error itself."""
     error = np.abs(prediction_N - truth_N)
     ratio = np.maximum(prediction_N / truth_N, truth_N / prediction_N)
     # Metric -> what is averaged, what the oracle removes first.
@@ -66,15 +93,12 @@ def ranking_areas(prediction_N: Vector, truth_N: Vector, sigma_N: Vector) -> dic
         'd1': ((ratio >= DELTA).astype(np.float64), ratio),
     }
     by_sigma = _Sparsification(sigma_N)
-    areas: dict[str, float] = {}
+    curves: dict[str, tuple[Vector, Vector]] = {}
     for name in RANKED_METRICS:
         term, oracle_key = terms[name]
         curve, oracle = by_sigma.curve(term), _Sparsification(oracle_key).curve(term)
-        if name == 'rmse':
-            curve, oracle = np.sqrt(curve), np.sqrt(oracle)
-        areas[f'ause_{name}'] = _area(curve) - _area(oracle)
-        areas[f'aurg_{name}'] = float(curve[0]) - _area(curve)
-    return areas
+        curves[name] = (np.sqrt(curve), np.sqrt(oracle)) if name == 'rmse' else (curve, oracle)
+    return curves
 
 
 class _Sparsification:
@@ -98,6 +122,52 @@ def _area(curve_T: Vector) -> float:
     return float(np.sum((curve_T[1:] + curve_T[:-1]) * 0.5) / STEPS)
 
 
+_NONE = np.empty(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameUncertainty:
+    """
+    What one frame adds to ``UncertaintyScores``.
+
+    Fields:
+        unscored: pixels without a usable sigma.
+        sums: of calibration_sums; empty when no pixel had a sigma.
+        bins: of sigma_bins, (8, 3).
+        curves: of sparsification_curves, in the order of RANKED_METRICS, (3, 2, T + 1).
+
+    """
+
+    unscored: int
+    sums: Vector
+    bins: Vector
+    curves: Vector
+
+    @classmethod
+    def of(cls, pixels: ScoredPixels) -> FrameUncertainty | None:
+        """Return the sums of one frame, or None when the model has no uncertainty."""
+        if pixels.sigma_N is None:
+            return None
+        is_known = np.isfinite(pixels.sigma_N)
+        unscored = int(np.count_nonzero(~is_known))
+        if not is_known.any():
+            return cls(unscored=unscored, sums=_NONE, bins=_NONE, curves=_NONE)
+        prediction, truth = pixels.prediction_N[is_known], pixels.truth_N[is_known]
+        sigma = pixels.sigma_N[is_known]
+        curves = sparsification_curves(prediction, truth, sigma)
+        return cls(
+            unscored=unscored,
+            sums=calibration_sums(prediction - truth, sigma),
+            bins=sigma_bins(prediction - truth, sigma),
+            curves=np.stack([np.stack(curves[name]) for name in RANKED_METRICS]),
+        )
+
+    def areas(self) -> dict[str, float]:
+        """Return AUSE and AURG of the frame."""
+        pairs = ((curve, oracle) for curve, oracle in self.curves)
+        return areas_of(dict(zip(RANKED_METRICS, pairs, strict=True)))
+
+
 class UncertaintyScores:
     """
     Calibration over all pixels and ranking as a mean over frames; exact as ``DepthScores``.
@@ -110,32 +180,39 @@ class UncertaintyScores:
         self.unscored = 0
         self._calibration = ExactVector(5 + len(PROBABILITIES))
         self._ranking = ExactVector(len(RANKING_NAMES))
+        self._bins = ExactVector(3 * (len(SIGMA_EDGES_M) + 1))
+        self._curves = ExactVector(len(RANKED_METRICS) * 2 * (STEPS + 1))
 
     def add(self, pixels: ScoredPixels) -> dict[str, float]:
         """Add one frame and return its metrics; empty when it has no pixel with a sigma."""
-        if pixels.sigma_N is None:
+        frame = FrameUncertainty.of(pixels)
+        return {} if frame is None else self.add_frame(frame)
+
+    def add_frame(self, frame: FrameUncertainty) -> dict[str, float]:
+        """Add one frame that was summed before; the result is that of ``add``."""
+        self.unscored += frame.unscored
+        if not frame.sums.size:
             return {}
-        is_known = np.isfinite(pixels.sigma_N)
-        self.unscored += int(np.count_nonzero(~is_known))
-        if not is_known.any():
-            return {}
-        prediction, truth = pixels.prediction_N[is_known], pixels.truth_N[is_known]
-        sigma = pixels.sigma_N[is_known]
-        sums = calibration_sums(prediction - truth, sigma)
-        areas = ranking_areas(prediction, truth, sigma)
+        areas = frame.areas()
         self.frames += 1
-        self._calibration.add(sums.tolist())
+        self._calibration.add(frame.sums.tolist())
         self._ranking.add([areas[name] for name in RANKING_NAMES])
-        return {**_calibration(sums), **areas}
+        self._bins.add(frame.bins.ravel().tolist())
+        self._curves.add(frame.curves.ravel().tolist())
+        return {**_calibration(frame.sums), **areas}
+
+    def merge(self, other: UncertaintyScores) -> None:
+        """Add what another accumulator has seen."""
+        self.frames += other.frames
+        self.unscored += other.unscored
+        for mine, theirs in zip(self._vectors(), other._vectors(), strict=True):
+            mine.merge(theirs)
 
     def __add__(self, other: UncertaintyScores) -> UncertaintyScores:
         """Return the scores of both sets of frames."""
         result = UncertaintyScores()
         for part in (self, other):
-            result.frames += part.frames
-            result.unscored += part.unscored
-            result._calibration.merge(part._calibration)
-            result._ranking.merge(part._ranking)
+            result.merge(part)
         return result
 
     def __eq__(self, other: object) -> bool:
@@ -145,7 +222,10 @@ class UncertaintyScores:
         return hash(self._key())
 
     def _key(self) -> tuple[Any, ...]:
-        return self.frames, self.unscored, self._calibration, self._ranking
+        return self.frames, self.unscored, *self._vectors()
+
+    def _vectors(self) -> tuple[ExactVector, ...]:
+        return self._calibration, self._ranking, self._bins, self._curves
 
     def result(self) -> dict[str, Any] | None:
         """Return everything by name, or None when no pixel had a sigma."""
@@ -153,6 +233,7 @@ class UncertaintyScores:
             return None
         sums = np.array(self._calibration.values())
         measured = (sums[5:] / sums[0]).tolist()
+        off = np.abs(np.array(measured) - PROBABILITIES)
         return {
             **_calibration(sums),
             'expected_1_sigma': EXPECTED_1_SIGMA,
@@ -162,9 +243,36 @@ class UncertaintyScores:
                 {'nominal': nominal, 'measured': share}
                 for nominal, share in zip(PROBABILITIES, measured, strict=True)
             ],
+            'calibration_error': float(off.mean()),
+            'by_sigma': self._by_sigma(),
+            'sparsification': self._sparsification(),
             'frames': self.frames,
             'pixels': int(sums[0]),
             'unscored_pixels': self.unscored,
+        }
+
+    def _by_sigma(self) -> list[dict[str, Any]]:
+        edges = (0.0, *SIGMA_EDGES_M, math.inf)
+        rows = np.array(self._bins.values()).reshape(-1, 3).tolist()
+        return [
+            {
+                'sigma_m': f'{low:g}-{high:g}' if math.isfinite(high) else f'{low:g}-',
+                'pixels': int(count),
+                'rms_sigma_m': math.sqrt(squares / count) if count else math.nan,
+                'rmse_m': math.sqrt(errors / count) if count else math.nan,
+            }
+            for low, high, (count, squares, errors) in zip(edges, edges[1:], rows, strict=False)
+        ]
+
+    def _sparsification(self) -> dict[str, Any]:
+        curves = np.array(self._curves.means(self.frames)).reshape(-1, 2, STEPS + 1)
+        names = ('by_sigma', 'by_error')
+        return {
+            'removed_share': [step / STEPS for step in range(STEPS + 1)],
+            **{
+                metric: dict(zip(names, pair.tolist(), strict=True))
+                for metric, pair in zip(RANKED_METRICS, curves, strict=True)
+            },
         }
 
 

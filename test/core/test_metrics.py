@@ -26,7 +26,9 @@ from depth_ros.core.metrics import (
     DEPTH_METRICS,
     DepthScores,
     error_sums,
+    grouped_sums,
     metrics_of,
+    REGION_NAMES,
     ScoredPixels,
     ScoreRules,
     select,
@@ -325,3 +327,25 @@ def test_exact_vector_keeps_what_floats_lose():
 def test_exact_vector_bad_term_is_refused(values):
     with pytest.raises(ValueError, match=r'finite|longer'):
         ExactVector(1).add(values)
+
+
+def test_grouped_sums_by_region_equal_the_metrics_of_each_third():
+    rng = np.random.default_rng(5)
+    truth = rng.uniform(2, 70, (9, 12)).astype(np.float32)
+    depth = (truth * rng.uniform(0.6, 1.5, truth.shape)).astype(np.float32)
+    pixels = select(depth, None, truth_of(truth), ALL)
+    by_range, by_region = grouped_sums(pixels, ALL)
+    np.testing.assert_array_equal(by_range, error_sums(pixels, ALL))
+    assert len(by_region) == len(REGION_NAMES) == 9
+    for number, name in enumerate(REGION_NAMES):
+        top, left = 3 * (number // 3), 4 * (number % 3)
+        rows, cols = slice(top, top + 3), slice(left, left + 4)
+        alone = select(depth[rows, cols], None, truth_of(truth[rows, cols]), ALL)
+        expected = loop_metrics(alone.prediction_N.tolist(), alone.truth_N.tolist())
+        assert metrics_of(by_region[number]) == pytest.approx(expected, rel=1e-6), name
+    assert REGION_NAMES[5] == 'middle right'
+
+
+def test_grouped_sums_of_pixels_without_place_are_refused():
+    with pytest.raises(ValueError, match='without their region'):
+        grouped_sums(pixels_of([1.0], [1.0]), ALL)

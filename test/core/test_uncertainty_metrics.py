@@ -204,3 +204,48 @@ def test_scores_ranking_is_the_mean_over_frames():
     result = scores.result()
     for name in RANKING_NAMES:
         assert result[name] == pytest.approx(math.fsum(row[name] for row in rows) / 5, rel=1e-12)
+
+
+def test_scores_by_sigma_equal_a_loop_over_pixels():
+    rng = np.random.default_rng(8)
+    truth, sigma = rng.uniform(5, 60, 400), rng.uniform(0.05, 14, 400)
+    prediction = truth + rng.laplace(0, sigma / math.sqrt(2))
+    prediction = np.clip(prediction, 1.0, 80.0)
+    scores = UncertaintyScores()
+    scores.add(pixels_of(prediction, truth, sigma))
+    rows = {row['sigma_m']: row for row in scores.result()['by_sigma']}
+    assert len(rows) == 8
+    inside = [
+        (s, d - t) for d, t, s in zip(prediction, truth, sigma, strict=True) if 1.0 <= s < 2.0
+    ]
+    assert rows['1-2']['pixels'] == len(inside)
+    rms_sigma = math.sqrt(math.fsum(s * s for s, _ in inside) / len(inside))
+    rmse = math.sqrt(math.fsum(e * e for _, e in inside) / len(inside))
+    assert rows['1-2']['rms_sigma_m'] == pytest.approx(rms_sigma)
+    assert rows['1-2']['rmse_m'] == pytest.approx(rmse)
+    assert sum(row['pixels'] for row in rows.values()) == 400
+
+
+def test_sparsification_curves_begin_with_the_metric_and_hold_the_areas():
+    rng = np.random.default_rng(9)
+    truth = rng.uniform(5, 60, 300)
+    prediction = truth * rng.uniform(0.7, 1.4, 300)
+    scores = UncertaintyScores()
+    scores.add(pixels_of(prediction, truth, np.abs(prediction - truth) + 0.1))
+    result = scores.result()
+    curve = result['sparsification']['abs_rel']['by_sigma']
+    oracle = result['sparsification']['abs_rel']['by_error']
+    assert len(curve) == len(result['sparsification']['removed_share']) == 51
+    mean = np.mean(np.abs(prediction - truth) / truth)
+    assert (curve[0], oracle[0]) == pytest.approx((mean, mean))
+    assert curve[-1] == 0.0
+    area = sum((a + b) / 2 for a, b in itertools.pairwise(curve)) / 50
+    oracle_area = sum((a + b) / 2 for a, b in itertools.pairwise(oracle)) / 50
+    assert result['ause_abs_rel'] == pytest.approx(area - oracle_area)
+
+
+def test_calibration_error_is_the_mean_distance_from_the_diagonal():
+    scores = UncertaintyScores()
+    scores.add(pixels_of([10.0, 20.0], [10.0, 20.0], [1.0, 1.0]))
+    result = scores.result()
+    assert result['calibration_error'] == pytest.approx(1 - np.mean(PROBABILITIES))
