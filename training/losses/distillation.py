@@ -98,11 +98,28 @@ def distillation(
     )
     require_mask('valid_B1HW', valid_B1HW)
     weights = normalised_weights(teacher_log_sigma_B1HW, valid_B1HW, weighting)
-    # The teacher may be NaN where it is not valid; zero times NaN is NaN.
-    teacher = torch.where(valid_B1HW, teacher_depth_B1HW.detach(), student_depth_B1HW.detach())
-    per_image = (weights * (student_depth_B1HW - teacher).abs()).sum((1, 2, 3))
-    images = (weights.flatten(1).amax(1) > 0).sum()
-    return per_image.sum() / images.clamp(min=1)
+    per_image = weighted_difference(student_depth_B1HW, teacher_depth_B1HW, weights)
+    return per_image.sum() / believed_images(weights).sum().clamp(min=1)
+
+
+def weighted_difference(
+    student_depth_B1HW: Tensor, teacher_depth_B1HW: Tensor, weights_B1HW: Tensor
+) -> Tensor:
+    """
+    Return sum_p w(p) |D_student - sg D_teacher| of each image [m], (B,).
+
+    :param weights_B1HW: of ``normalised_weights``; the teacher is not read where they are zero.
+    """
+    # The teacher may be NaN where it is not believed; zero times NaN is NaN.
+    teacher = torch.where(
+        weights_B1HW > 0, teacher_depth_B1HW.detach(), student_depth_B1HW.detach()
+    )
+    return (weights_B1HW * (student_depth_B1HW - teacher).abs()).sum((1, 2, 3))
+
+
+def believed_images(weights_B1HW: Tensor) -> Tensor:
+    """Return the images in which a pixel has weight, bool (B,)."""
+    return weights_B1HW.flatten(1).amax(1) > 0
 
 
 def _unwanted(keep_BN: Tensor, logits_BN: Tensor) -> Tensor:

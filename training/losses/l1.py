@@ -33,3 +33,18 @@ def l1(depth_B1HW: Tensor, target_B1HW: Tensor, hit_B1HW: Tensor) -> Tensor:
     require_equal_shapes(depth_B1HW=depth_B1HW, target_B1HW=target_B1HW, hit_B1HW=hit_B1HW)
     require_mask('hit_B1HW', hit_B1HW)
     return (depth_B1HW[hit_B1HW] - target_B1HW[hit_B1HW]).abs().mean()
+
+
+def log_l1(depth_B1HW: Tensor, target_B1HW: Tensor, hit_B1HW: Tensor) -> Tensor:
+    """
+    Return the mean of |ln D - ln D*| over the hit pixels.
+
+    A relative error: a metre at 5 m weighs as much as ten at 50 m, where LiDAR has most of its
+    error in metres and the metric AbsRel has not.
+
+    :param target_B1HW: LiDAR depth [m], positive where hit; never read elsewhere.
+    :raises ValueError: shapes differ, or nothing was hit.
+    """
+    require_equal_shapes(depth_B1HW=depth_B1HW, target_B1HW=target_B1HW, hit_B1HW=hit_B1HW)
+    require_mask('hit_B1HW', hit_B1HW)
+    return (depth_B1HW[hit_B1HW] / target_B1HW[hit_B1HW]).log().abs().mean()

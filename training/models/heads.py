@@ -21,6 +21,7 @@ import math
 
 import torch
 from torch import nn, Tensor
+from training.models.layers import at_least_float32
 from training.warp import depth_from_disp, disp_from_depth
 
 # exp(-5) m to exp(5) m is 7 mm to 148 m: farther out a float32 likelihood only loses digits.
@@ -50,7 +51,11 @@ PARAMETRISATIONS: dict[str, tuple[FromUnit, FromUnit]] = {
 
 
 class DepthHead(nn.Module):
-    """A convolution and a sigmoid, mapped to ``min_depth_m``..``max_depth_m``, float32."""
+    """
+    A convolution and a sigmoid, mapped to ``min_depth_m``..``max_depth_m``.
+
+    The sigmoid and all after it are never in less than float32.
+    """
 
     def __init__(
         self,
@@ -84,13 +89,13 @@ class DepthHead(nn.Module):
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """Return depth [m], (B, 1, H, W)."""
-        unit = self.conv(features_BCHW).float().sigmoid()
+        unit = at_least_float32(self.conv(features_BCHW)).sigmoid()
         return self.from_unit(unit, self.min_depth_m, self.max_depth_m)
 
 
 class LogSigmaHead(nn.Module):
     """
-    A convolution, clamped to -5..5: ln of a Laplace scale in metres, float32.
+    A convolution, clamped to -5..5: ln of a Laplace scale in metres; never less than float32.
 
     The logarithm is learned, never sigma itself (Kendall and Gal 2017, arXiv:1703.04977,
     section 3.2). Starts near 0, one metre.
@@ -102,7 +107,8 @@ class LogSigmaHead(nn.Module):
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """Return ln sigma, (B, 1, H, W)."""
-        return self.conv(features_BCHW).float().clamp(-MAX_ABS_LOG_SIGMA, MAX_ABS_LOG_SIGMA)
+        log_sigma = at_least_float32(self.conv(features_BCHW))
+        return log_sigma.clamp(-MAX_ABS_LOG_SIGMA, MAX_ABS_LOG_SIGMA)
 
 
 def _last_conv(in_channels: int) -> nn.Conv2d:

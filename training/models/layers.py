@@ -27,6 +27,11 @@ from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return the values without the short floats of mixed precision; float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 class SeparableConv(nn.Module):
     """
     A 3x3 convolution, then a 1x1, with no bias and nothing between them.

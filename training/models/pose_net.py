@@ -24,6 +24,7 @@ from torch.nn import functional
 from training.models.decoder import conv3x3
 from training.models.depth_net import check_image, Normalise
 from training.models.encoders import accept_frames, make_encoder
+from training.models.layers import at_least_float32
 
 FRAMES = 2
 WIDTH = 256
@@ -78,5 +79,5 @@ class PoseNet(nn.Module):
         both = self.normalise(torch.cat((earlier_B3HW, later_B3HW), dim=1))
         features = functional.relu(self.squeeze(self.encoder(both)[-1]))
         features = functional.relu(self.second(functional.relu(self.first(features))))
-        values = OUTPUT_SCALE * self.motion(features).float().mean((2, 3))
+        values = OUTPUT_SCALE * at_least_float32(self.motion(features)).mean((2, 3))
         return Motion(values[:, :3], values[:, 3:])

@@ -26,7 +26,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -64,9 +64,9 @@ class FrameNeeds:
 
 
 class Recipe(nn.Module, ABC):
-    """Networks and how they are trained."""
+    """Networks and how they are trained; ``needs`` says on which frames."""
 
-    needs: ClassVar[FrameNeeds]
+    needs: FrameNeeds
 
     @abstractmethod
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Term]:

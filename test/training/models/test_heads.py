@@ -81,6 +81,12 @@ def test_heads_answer_in_float32_under_autocast() -> None:
     assert depth.dtype == log_sigma.dtype == torch.float32
 
 
+def test_heads_answer_in_float64_to_float64() -> None:
+    head = DepthHead(4, min_depth_m=0.1, max_depth_m=100.0).double()
+    assert head(torch.rand(1, 4, 4, 4).double()).dtype == torch.float64
+    assert LogSigmaHead(4).double()(torch.rand(1, 4, 4, 4).double()).dtype == torch.float64
+
+
 @pytest.mark.parametrize('bounds', [(0.0, 1.0), (2.0, 1.0), (1.0, math.inf), (math.nan, 1.0)])
 def test_impossible_range_is_refused(bounds: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match='depth range'):

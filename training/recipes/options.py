@@ -1,0 +1,163 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Options that recipes share, checked once; field names are the keys of the YAML.
+
+A value that would have no effect beside the others is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+import math
+from typing import Any
+
+from depth_ros.errors import ConfigError
+
+LOSSES = ('nll', 'l1_nll')
+SPACES = ('metres', 'log')
+FILTERS = ('off', 'fixed_residual', 'hinge')
+POSES = ('network', 'odometry')
+PHOTOMETRIC = ('plain', 'nll')
+
+
+def require_choice(options: Any, key: str, choices: Sequence[str]) -> None:
+    """Check that an option is one of the choices; ConfigError names it."""
+    value = getattr(options, key)
+    if value not in choices:
+        raise ConfigError(f"{key} = '{value}': must be one of {', '.join(choices)}")
+
+
+def require_positive(options: Any, *keys: str) -> None:
+    """Check for finite numbers above zero; ConfigError names the first other."""
+    for key in keys:
+        value = getattr(options, key)
+        if not 0 < value < math.inf:
+            raise ConfigError(f'{key} = {value}: must be a positive number')
+
+
+def require_not_negative(options: Any, *keys: str) -> None:
+    """Check for finite numbers of zero or more; ConfigError names the first other."""
+    for key in keys:
+        value = getattr(options, key)
+        if not 0 <= value < math.inf:
+            raise ConfigError(f'{key} = {value}: must be zero or more')
+
+
+def refuse_unused(options: Any, because: str, *keys: str) -> None:
+    """
+    Check that options without effect are left at their defaults.
+
+    :param because: the option that makes them useless, with its value.
+    :raises ConfigError: one has another value; the sentence names both.
+    """
+    defaults = {field.name: field.default for field in fields(options)}
+    for key in keys:
+        value = getattr(options, key)
+        if value != defaults[key]:
+            raise ConfigError(f'{key} = {value}: has no effect with {because}; leave it out')
+
+
+@dataclass(frozen=True, kw_only=True)
+class LidarOptions:
+    """
+    How one network learns from sparse depth.
+
+    Fields:
+        loss: ``nll``, the Laplace likelihood alone, or ``l1_nll``, the absolute error beside it.
+        l1_weight: of the absolute error.
+        loss_space: of the absolute error: ``metres``, or ``log`` for |ln D - ln D*|, which
+            weighs a near and a far pixel alike.
+        beta: weight of ln sigma in the likelihood.
+        detach_depth: the likelihood trains sigma alone.
+        max_lidar_m: farther hits do not count [m].
+        filtering: what keeps sigma up where LiDAR never reaches: ``fixed_residual``, ``hinge``
+            or ``off``.
+        filter_weight, filter_residual_m, filter_radius_px: weight of that term, its M [m], and
+            how near to a hit a pixel counts as reached.
+
+    """
+
+    loss: str = 'nll'
+    l1_weight: float = 1.0
+    loss_space: str = 'metres'
+    beta: float = 1.0
+    detach_depth: bool = False
+    max_lidar_m: float = 80.0
+    filtering: str = 'fixed_residual'
+    filter_weight: float = 0.1
+    filter_residual_m: float = 10.0
+    filter_radius_px: int = 8
+
+    def __post_init__(self) -> None:
+        require_choice(self, 'loss', LOSSES)
+        require_choice(self, 'loss_space', SPACES)
+        require_choice(self, 'filtering', FILTERS)
+        require_positive(self, 'l1_weight', 'beta', 'max_lidar_m', 'filter_residual_m')
+        require_positive(self, 'filter_weight')
+        require_not_negative(self, 'filter_radius_px')
+        if self.loss == 'nll':
+            if self.detach_depth:
+                raise ConfigError(
+                    'detach_depth = True: with loss = nll nothing would train the depth; '
+                    'use loss = l1_nll'
+                )
+            refuse_unused(self, 'loss = nll', 'l1_weight', 'loss_space')
+        if self.filtering == 'off':
+            keys = ('filter_weight', 'filter_residual_m', 'filter_radius_px')
+            refuse_unused(self, 'filtering = off', *keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """
+    How one network learns from the frames before and after.
+
+    Fields:
+        pose: motion from a ``network`` that is trained with it, or from the dataset's
+            ``odometry``: then depth is metric, and frames without poses are left out.
+        pose_encoder, pose_weights: of that network, as in ``training.models.encoders``.
+        photometric: the error itself (``plain``), or its likelihood under the learned sigma
+            (``nll``; sigma is then in units of the photometric error, not in metres).
+        photometric_weight: of that term.
+        auto_mask: pixels that look better when nothing moves do not train.
+        smoothness_weight: of edge-aware smoothness at scale s, times 1 / 2^s; 0: off.
+        travel_weight: of | |t| - s |, s the distance by odometry or speed, which gives the
+            metre to depth and motion; 0: off. Frames without either do not count.
+
+    """
+
+    pose: str = 'network'
+    pose_encoder: str = 'resnet18'
+    pose_weights: str = 'imagenet'
+    photometric: str = 'plain'
+    photometric_weight: float = 1.0
+    auto_mask: bool = True
+    smoothness_weight: float = 1e-3
+    travel_weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        require_choice(self, 'pose', POSES)
+        require_choice(self, 'photometric', PHOTOMETRIC)
+        require_positive(self, 'photometric_weight')
+        require_not_negative(self, 'smoothness_weight', 'travel_weight')
+        if self.pose == 'odometry':
+            refuse_unused(self, 'pose = odometry', 'pose_encoder', 'pose_weights')
+            if self.travel_weight:
+                raise ConfigError(
+                    f'travel_weight = {self.travel_weight}: with pose = odometry there is no '
+                    'motion to learn; set it to 0'
+                )

@@ -1,0 +1,83 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Self-supervised training from monocular video: Monodepth2 with LiDAR for nothing.
+
+Godard et al., arXiv:1806.01260: one network for depth, one for the motion between frames. Depth
+has the metre where odometry or speed give it, else its scale is arbitrary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from training.models.depth_net import Prediction
+from training.recipes import colors
+from training.recipes.branches import exactly, in_metres, MakeNetwork, OneNetwork
+from training.recipes.options import require_choice, VideoOptions
+from training.recipes.recipe import focal_ratio, FrameNeeds, Progress, Term
+from training.recipes.video import Video
+from training.samples import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfSupervisedConfig(VideoOptions):
+    """
+    Options of video, and ``colors``.
+
+    ``colors`` changes what both networks see: ``off``, ``jitter`` or ``noise``.
+    """
+
+    colors: str = 'jitter'
+
+    def __post_init__(self) -> None:
+        VideoOptions.__post_init__(self)
+        require_choice(self, 'colors', colors.CHOICES)
+
+    @property
+    def needs(self) -> FrameNeeds:
+        """Return which frames take part."""
+        return FrameNeeds(labelled=None, neighbours=True)
+
+
+class SelfSupervised(OneNetwork):
+    """One network that learns depth from the frames before and after."""
+
+    def __init__(
+        self, options: SelfSupervisedConfig, make_network: MakeNetwork, focal_px: float
+    ) -> None:
+        """
+        Build it.
+
+        :raises ModelError: one of the networks.
+        """
+        super().__init__(make_network, focal_px)
+        self.options, self.needs = options, options.needs
+        self.video = Video(options)
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Term]:
+        colored = colors.recolored(
+            batch, self.options.colors, 'colors', neighbours=self.video.sees_neighbours
+        )
+        prediction = self._predicted(batch, colored.image_B3HW)
+        motion = self.video(batch, colored)
+        with exactly(batch):
+            return self.video.terms(prediction, motion, batch)
+
+    def _predicted(self, batch: Batch, image_B3HW: Tensor) -> Prediction:
+        # Sigma is in units of the photometric error.
+        ratio = focal_ratio(batch.K_B33, self.focal_px)
+        return in_metres(self.network(image_B3HW), ratio, with_sigma=False)
