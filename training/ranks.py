@@ -1,0 +1,86 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+What the processes of one training tell each other: small Python values, and why one has to stop.
+
+Every ``exchange`` is met by one of every other process. A process that cannot go on tells the
+others in their next exchange, so that all end with the same sentence instead of waiting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from depth_ros.errors import DepthRosError
+import torch
+from torch import distributed
+
+ValueT = TypeVar('ValueT')
+
+
+class TrainingError(DepthRosError):
+    """The training cannot go on: it stops, and what was saved before is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message(Generic[ValueT]):
+    value: ValueT | None
+    error: DepthRosError | None
+
+
+class Ranks:
+    """The processes that train together; with one process an exchange is no work."""
+
+    def __init__(self) -> None:
+        self.rank, self.count = 0, 1
+        self._group: Any = None
+        if distributed.is_available() and distributed.is_initialized():
+            self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
+            # Python values go through the CPU, whatever carries the gradients.
+            self._group = distributed.new_group(backend='gloo')
+
+    @property
+    def is_first(self) -> bool:
+        """Return True in the one process that writes files and prints."""
+        return self.rank == 0
+
+    def exchange(self, value: ValueT) -> list[ValueT]:
+        """
+        Return what every process has given, in the order of the ranks.
+
+        :raises DepthRosError: of the first process that has called ``abort`` instead.
+        """
+        messages = self._gather(_Message(value, None))
+        for message in messages:
+            if message.error is not None:
+                raise message.error
+        return [message.value for message in messages]
+
+    def abort(self, error: DepthRosError) -> None:
+        """Let the next exchange of all other processes raise this error."""
+        self._gather(_Message(None, error))
+
+    def _gather(self, message: _Message[Any]) -> list[_Message[Any]]:
+        if self.count == 1:
+            return [message]
+        messages: list[Any] = [None] * self.count
+        distributed.all_gather_object(messages, message, group=self._group)
+        return messages
+
+
+def seed_everything(seed: int) -> None:
+    """Begin the chance of torch anew, on all devices."""
+    torch.manual_seed(seed)

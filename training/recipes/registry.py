@@ -1,0 +1,72 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The recipes by name; each is imported when it is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from depth_ros.errors import ConfigError
+from training.models.depth_net import DepthNet, DepthNetConfig
+from training.recipes.recipe import Recipe
+from training.settings import settings
+
+# Name -> class in the module of that name; its options are the class <Name>Config beside it.
+RECIPES: dict[str, str] = {
+    'supervised': 'Supervised',
+    'self_supervised': 'SelfSupervised',
+    'naive_sum': 'NaiveSum',
+    'mutual_distillation': 'MutualDistillation',
+}
+
+
+def recipe_classes(name: object) -> tuple[type[Any], type[Recipe]]:
+    """
+    Return the frozen dataclass of a recipe's options, and the recipe's class.
+
+    :raises ConfigError: there is no such recipe.
+    """
+    if not isinstance(name, str) or name not in RECIPES:
+        raise ConfigError(f'recipe.name = {name!r}: must be one of {", ".join(RECIPES)}')
+    module = import_module(f'training.recipes.{name}')
+    return getattr(module, f'{RECIPES[name]}Config'), getattr(module, RECIPES[name])
+
+
+def read_options(name: object, options: Mapping[str, Any]) -> Any:
+    """
+    Return a recipe's options.
+
+    :raises ConfigError: there is no such recipe, or a key or value of it is wrong.
+    """
+    return settings(recipe_classes(name)[0], options, 'recipe')
+
+
+def make_recipe(
+    name: str, options: Mapping[str, Any], network: DepthNetConfig, focal_px: float
+) -> Recipe:
+    """
+    Return the recipe with its networks.
+
+    :param focal_px: focal length [px] at the input size for which the network's metres hold.
+    :raises ConfigError: the recipe, one of its options, or a value of the network's.
+    :raises ModelError: an encoder or its weights.
+    """
+    config = read_options(name, options)
+    try:
+        return recipe_classes(name)[1](config, lambda: DepthNet(network), focal_px)
+    except ValueError as error:
+        raise ConfigError(f'recipe or network: {error}') from error

@@ -1,0 +1,275 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Train a depth network on a dataset of training.prepare.
+
+Everything that decides the result stands in the config, and is explained in docs/train.md. Stop it
+with Ctrl-C and go on with --resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import hashlib
+import os
+from pathlib import Path
+import platform
+import sys
+from typing import Any
+
+import cv2
+from depth_ros import __version__
+from depth_ros.errors import ConfigError, DepthRosError
+import lightning_fabric
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+import numpy as np
+from rich.console import Console
+import torch
+from torch import distributed
+from training.augment import RandomCrop, Resize
+from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint
+from training.dataset import DepthDataset
+from training.dataset_format import DatasetError, json_bytes, MANIFEST_FILE, write_whole
+from training.ranks import Ranks, TrainingError
+from training.recipes.recipe import FrameNeeds, Recipe
+from training.sampler import Sampler
+from training.settings import read_yaml
+from training.train_config import changed, check_resumable, config_from, TrainConfig
+from training.train_log import TrainLog
+from training.trainer import StopSignals, TrainData, Trainer
+import yaml
+
+PROGRAM = 'python -m training.train'
+CONFIG_FILE, RUN_FILE = 'config.yaml', 'run.json'
+EXIT_ERROR = 1
+# What a shell reports of a program that a signal has ended: 128 + its number.
+EXIT_SIGNAL = 128
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    given = _parser().parse_args(argv)
+    errors = Console(stderr=True)
+    try:
+        config, start = _config(given)
+        fabric = _fabric(given, config)
+        data = _data(given, config)
+        _check_batch(given, config, data)
+        if start is not None:
+            _check_data(given.out / LAST, start, data)
+        _claim(given.out, start)
+        torch.manual_seed(config.seed)
+        recipe = build_recipe(config)
+        return _launch(fabric, given, config, recipe, data, start)
+    except DepthRosError as error:
+        if _is_first():
+            errors.print(f'train: {error}', style='red', markup=False, highlight=False)
+        return EXIT_ERROR
+
+
+def _config(given: argparse.Namespace) -> tuple[TrainConfig, Checkpoint | None]:
+    """Return the config, and the checkpoint to go on from."""
+    start = None
+    if given.resume:
+        if not (given.out / LAST).is_file():
+            raise ConfigError(f"--resume: '{given.out}' has no {LAST}; begin without --resume")
+        start = read_checkpoint(given.out / LAST)
+    if given.config is not None:
+        content = read_yaml(given.config)
+    elif start is not None:
+        content = start.config
+    else:
+        raise ConfigError('--config is missing: only --resume goes on without')
+    config = config_from(changed(dict(content), given.set))
+    if start is not None:
+        check_resumable(start.config, config.stored(), f"'{given.out / LAST}'")
+    return config, start
+
+
+def _fabric(given: argparse.Namespace, config: TrainConfig) -> Fabric:
+    if given.accelerator == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError('--accelerator cuda: torch finds no such device; use cpu')
+    accelerator = given.accelerator
+    if accelerator == 'auto':
+        accelerator = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if accelerator == 'cpu' and config.precision == '16-mixed':
+        raise ConfigError(
+            "precision = '16-mixed': torch has no such training on the CPU; use bf16-mixed"
+        )
+    strategy: Any = 'auto'
+    if given.devices * given.nodes > 1:
+        strategy = DDPStrategy(find_unused_parameters=True)
+    return Fabric(
+        accelerator=accelerator,
+        devices=given.devices,
+        num_nodes=given.nodes,
+        precision=config.precision,
+        strategy=strategy,
+    )
+
+
+def _data(given: argparse.Namespace, config: TrainConfig) -> TrainData:
+    size = {'width': config.data.width, 'height': config.data.height}
+    crop = RandomCrop(
+        **size,
+        min_share=config.data.min_share,
+        flip_probability=config.data.flip_probability,
+    )
+    needs: FrameNeeds = config.recipe.options.needs
+    train = DepthDataset(
+        given.data, 'train', labelled=needs.labelled, neighbours=needs.neighbours, augment=crop
+    )
+    val = None
+    if given.validation:
+        try:
+            val = DepthDataset(
+                given.data, 'val', labelled=True, neighbours=False, augment=Resize(**size)
+            )
+        except DatasetError as error:
+            raise DatasetError(f'{error}; or train with --no-validation') from error
+    manifest = hashlib.sha256((given.data / MANIFEST_FILE).read_bytes()).hexdigest()
+    return TrainData(
+        train=train, val=val, identity={'manifest_sha256': manifest, 'frames': len(train)}
+    )
+
+
+def _check_batch(given: argparse.Namespace, config: TrainConfig, data: TrainData) -> None:
+    """Refuse, before any process is started, a batch that cannot be shared."""
+    processes = given.devices * given.nodes
+    Sampler(frames=len(data.train), batch_size=config.batch_size, seed=0, processes=processes)
+
+
+def _check_data(path: Path, start: Checkpoint, data: TrainData) -> None:
+    for key, old in start.data.items():
+        if data.identity[key] != old:
+            raise ConfigError(
+                f"'{path}' was trained on another dataset ({key}: {old!r}, now "
+                f'{data.identity[key]!r}): give the same --data'
+            )
+
+
+def _claim(out: Path, start: Checkpoint | None) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"folder '{out}' cannot be made: {error.strerror}") from error
+    if start is None and (out / LAST).exists() and _is_first():
+        raise ConfigError(
+            f"'{out}' holds a training already: go on with --resume, or choose another --out"
+        )
+
+
+def _is_first() -> bool:
+    return int(os.environ.get('RANK', os.environ.get('LOCAL_RANK', '0'))) == 0
+
+
+def _launch(
+    fabric: Fabric,
+    given: argparse.Namespace,
+    config: TrainConfig,
+    recipe: Recipe,
+    data: TrainData,
+    start: Checkpoint | None,
+) -> int:
+    with StopSignals().caught() as stop:
+        fabric.launch()
+        ranks = Ranks()
+        try:
+            return _train(fabric, given, config, recipe, data, start, ranks, stop)
+        finally:
+            if ranks.count > 1:
+                distributed.destroy_process_group()
+
+
+def _train(
+    fabric: Fabric,
+    given: argparse.Namespace,
+    config: TrainConfig,
+    recipe: Recipe,
+    data: TrainData,
+    start: Checkpoint | None,
+    ranks: Ranks,
+    stop: StopSignals,
+) -> int:
+    trainer = Trainer(fabric, config, recipe, data, given.out, ranks=ranks, stop=stop, start=start)
+    log = None
+    if ranks.is_first:
+        _write_facts(given, config, data, fabric)
+        console = Console(stderr=True)
+        log = TrainLog(given.out, trainer.position.step, trainer.total_steps, console)
+    try:
+        number = trainer.run(log)
+    finally:
+        if log is not None:
+            log.close()
+    if not number:
+        return 0
+    if ranks.is_first:
+        text = f'stopped after step {trainer.position.step}; go on with the same command and '
+        Console(stderr=True).print(f'train: {text}--resume', style='yellow', markup=False)
+    return EXIT_SIGNAL + number
+
+
+def _write_facts(
+    given: argparse.Namespace, config: TrainConfig, data: TrainData, fabric: Fabric
+) -> None:
+    text = yaml.safe_dump(config.stored(), sort_keys=False)
+    write_whole(given.out / CONFIG_FILE, text.encode())
+    facts = {
+        'versions': {
+            'depth_ros': __version__,
+            'python': platform.python_version(),
+            'torch': torch.__version__,
+            'lightning_fabric': lightning_fabric.__version__,
+            'numpy': np.__version__,
+            'opencv': cv2.__version__,
+        },
+        'machine': platform.machine(),
+        'system': platform.system(),
+        'device': _device_name(fabric),
+        'processes': fabric.world_size,
+        'threads': torch.get_num_threads(),
+        'data': {'folder': str(given.data), **data.identity},
+    }
+    write_whole(given.out / RUN_FILE, json_bytes(facts))
+
+
+def _device_name(fabric: Fabric) -> str:
+    is_gpu = fabric.device.type == 'cuda'
+    return torch.cuda.get_device_name(fabric.device) if is_gpu else f'cpu, {os.cpu_count()} cores'
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
+    parser.add_argument('--config', type=Path, help='YAML file; with --resume not needed')
+    parser.add_argument('--data', type=Path, required=True, help='folder of training.prepare')
+    parser.add_argument('--out', type=Path, required=True, help='folder of this run')
+    parser.add_argument('--resume', action='store_true', help=f'go on from {LAST} in --out')
+    parser.add_argument(
+        '--set', action='append', default=[], metavar='KEY=VALUE', help='change the config'
+    )
+    parser.add_argument(
+        '--no-validation', dest='validation', action='store_false', help='there is no val split'
+    )
+    parser.add_argument('--accelerator', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--devices', type=int, default=1, help='processes on each node')
+    parser.add_argument('--nodes', type=int, default=1)
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
