@@ -44,6 +44,13 @@ MAX_DEPTH_VALUE = 65535
 # Sparse depth is mostly zeros: higher levels cost time and save nothing.
 PNG_LEVEL = 1
 
+# Without subsampling, colour edges stay where they are (OpenCV before 4.7 cannot do it).
+FULL_CHROMA = (
+    (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    if hasattr(cv2, 'IMWRITE_JPEG_SAMPLING_FACTOR')
+    else ()
+)
+
 DEPTH_ENCODING = {
     'format': 'png16',
     'unit': 'm',
@@ -158,6 +165,14 @@ def encode_depth(sparse: SparseDepth) -> bytes:
     image_HW[sparse.rows_N, sparse.cols_N] = values.astype(np.uint16)
     settings = [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL]
     return bytes(cv2.imencode('.png', image_HW, settings)[1])
+
+
+def encode_image(image_HW3: NDArray[np.uint8], kind: str, quality: int) -> tuple[str, bytes]:
+    """Return suffix and content of a bgr image as 'png', or as 'jpeg' of a quality of 1 to 100."""
+    if kind == 'png':
+        return '.png', bytes(cv2.imencode('.png', image_HW3)[1])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, *FULL_CHROMA]
+    return '.jpg', bytes(cv2.imencode('.jpg', image_HW3, settings)[1])
 
 
 def encode_mask(mask_HW: NDArray[np.bool_]) -> bytes:

@@ -39,6 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 from training.dataset_format import (
     encode_depth,
+    encode_image,
     encode_mask,
     image_suffix,
     json_bytes,
@@ -61,12 +62,6 @@ from training.prepare_topics import topics_of
 
 NOT_LATER = 'stamp not after that of the one before'
 OVERLAY_JPEG_QUALITY = 90
-# Without subsampling, colour edges stay where they are (OpenCV before 4.7 cannot do it).
-FULL_CHROMA = (
-    (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-    if hasattr(cv2, 'IMWRITE_JPEG_SAMPLING_FACTOR')
-    else ()
-)
 # Of a sequence; the keys of a line that name a file have the same names.
 FOLDERS = ('image', 'depth', 'objects', 'overlay')
 Bool = NDArray[np.bool_]
@@ -341,16 +336,11 @@ class SequenceMaker:
         encoded = picture.encoded
         suffix = None if encoded is None else image_suffix(encoded)
         if encoded is None or suffix is None or self._rectifier is not None:
-            suffix, encoded = self._encoded(image_HW3)
+            options = self._options
+            suffix, encoded = encode_image(image_HW3, options.image_format, options.jpeg_quality)
         path = self._folder / 'image' / f'{picture.stamp_ns}{suffix}'
         write_whole(path, encoded)
         return path
-
-    def _encoded(self, image_HW3: ImageU8) -> tuple[str, bytes]:
-        if self._options.image_format == 'png':
-            return '.png', bytes(cv2.imencode('.png', image_HW3)[1])
-        settings = [cv2.IMWRITE_JPEG_QUALITY, self._options.jpeg_quality, *FULL_CHROMA]
-        return '.jpg', bytes(cv2.imencode('.jpg', image_HW3, settings)[1])
 
     def _draw(
         self, picture: Picture, image_HW3: ImageU8, label: Label | None, mask_HW: Bool | None
