@@ -28,11 +28,12 @@ $(VENV)/.runtime: setup.py
 $(VENV)/.lint: setup.py
 	tools/venv.sh $(VENV)
 	$(VENV)/$(PIP_INSTALL) -e '.[wheels,openvino,lint]'
+	tools/tensorrt_stubs.sh $(RUN) $(VENV)/stubs
 	touch $(VENV)/.runtime $@
 
 $(VENV)/.test: setup.py
 	tools/venv.sh $(VENV)
-	$(VENV)/$(PIP_INSTALL) -e '.[wheels,openvino,train,test]'
+	$(VENV)/$(PIP_INSTALL) -e '.[wheels,openvino,tensorrt-rtx,train,test]'
 	touch $(VENV)/.runtime $@
 
 $(JAZZY)/.test: setup.py
@@ -52,7 +53,7 @@ test-jazzy: $(JAZZY)/.test
 lint: $(VENV)/.lint
 	$(RUN) -m ruff check $(SOURCES)
 	$(RUN) -m ruff format --check $(SOURCES)
-	$(RUN) -m mypy
+	MYPYPATH=$(VENV)/stubs $(RUN) -m mypy
 	$(RUN) -m codespell_lib $$(git ls-files)
 	$(VENV)/bin/ament_flake8 $(SOURCES)
 	$(VENV)/bin/ament_pep257 $(SOURCES)

@@ -178,7 +178,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
 
     :raises ModelError: the file cannot be read.
     """
-    names = set()
+    names: set[str] = set()
     try:
         for field in _fields(_map(path)):
             if field.number == MODEL_GRAPH:
