@@ -13,71 +13,60 @@
 # limitations under the License.
 
 """
-Fit the flip uncertainty of a model on real frames: python -m training.calibrate --model M ...
+Fit the uncertainty of a model on frames with LiDAR: python -m training.calibrate --model M ...
 
-With D the depth, D' that of the mirror image mirrored back, and e = D - truth, the model card
-states sigma = temperature * (flip_gain * |D - D'| + flip_relative * D). The gains maximise the
-likelihood of e as Laplace noise of standard deviation sigma, which bears outliers; the
-temperature then makes |e| <= sigma for the share ``--coverage`` of the pixels. Every frame weighs
-the same. The depth is that of ``DepthPipeline``, the pixels those that ``evaluate`` scores.
-Shape letters: N pixels.
+Kind log_laplace_scale: sigma = temperature * sqrt(2) * exp(ln b), and the temperature is fitted.
+Kind flip: with D the depth and D' that of the mirror image mirrored back, sigma = temperature *
+(flip_gain * |D - D'| + flip_relative * D); the gains maximise the likelihood of the errors as
+Laplace noise of standard deviation sigma, which bears outliers, and then the temperature is
+fitted.
+
+A reader of one standard deviation expects 68 % of the errors within one sigma and 95 % within
+two, as a Gaussian has them. The tails of real errors are longer (Laplace: 75.7 % and 94.1 %), so
+that one temperature cannot give both. Without ``--coverage`` it is the one whose two misses,
+each in units of its tolerance (``TARGETS``), are equal and opposite: no other has a smaller
+larger miss. Errors of Laplace's distribution then have 72.4 % and 92.4 %.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 import math
-from pathlib import Path
 import sys
+from typing import Any
 
-from depth_ros.core.config import PipelineConfig
-from depth_ros.core.metrics import ScoreRules, select
-from depth_ros.core.model_spec import ModelSpec, UncertaintySpec
-from depth_ros.core.pipeline import DepthPipeline
-from depth_ros.engines.factory import load_model, LoadedModel
+from depth_ros.core.model_spec import UncertaintySpec
+from depth_ros.engines.factory import load_model
 from depth_ros.engines.model_card import write_card
-from depth_ros.errors import ConfigError, DepthRosError, ModelError
+from depth_ros.errors import ConfigError, DepthRosError
 import numpy as np
-from numpy.typing import NDArray
-from training.frames import bag_frames, object_frames, Pair, projected_frames
+from rich.console import Console
+from rich.table import Table
+from training.calibrate_samples import (
+    collect,
+    covered,
+    MIN_SIGMA_M,
+    raw_card,
+    reliability,
+    Samples,
+    TARGETS,
+    weighted_quantile,
+)
+from training.truth_sources import add_source_options, drives_of
 
-Vector = NDArray[np.float64]
-
-# Share of a normal distribution within one standard deviation.
-GAUSSIAN_1_SIGMA = math.erf(1.0 / math.sqrt(2.0))
+# The temperature is searched between these quantiles of |e| / raw; the first lies below any
+# sensible coverage of one sigma, the second above that of two.
+SEARCHED = (0.02, 0.9999)
+BISECTIONS = 40
 # flip_relative / flip_gain is searched from "only the spread" to "only the depth".
 RATIO_RANGE = (1e-4, 1e3)
 RATIO_STEPS = 400
-# Below this the spread is rounding, and its logarithm would run away [m].
-MIN_SIGMA_M = 1e-3
 DIGITS = 4
 EXIT_ERROR = 1
 # As the node runs it, on every machine alike.
 REFERENCE = 'onnxruntime'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Samples:
-    """Scored pixels: |e|, |D - D'| and D [m], and a weight that sums to one over each frame."""
-
-    error_N: Vector
-    spread_N: Vector
-    depth_N: Vector
-    weight_N: Vector
-
-    @classmethod
-    def joined(cls, parts: Sequence[Samples]) -> Samples:
-        """Return the pixels of several frames as one."""
-        names = ('error_N', 'spread_N', 'depth_N', 'weight_N')
-        return cls(**{n: np.concatenate([getattr(part, n) for part in parts]) for n in names})
-
-    def sigma(self, spec: UncertaintySpec) -> Vector:
-        """Return one standard deviation [m] as the pipeline computes it."""
-        raw = spec.flip_gain * self.spread_N + spec.flip_relative * self.depth_N
-        return np.maximum(spec.temperature * raw, MIN_SIGMA_M)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,143 +81,132 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    drives = drives_of(arguments)
     with load_model(arguments.model, engine=REFERENCE) as loaded:
-        frames = collect(loaded, _pairs(arguments))
         card, path = loaded.card, loaded.path
-    spec = fit(Samples.joined(frames), coverage=arguments.coverage)
-    _report(spec, frames)
+        raw_card(card)
+        frames = {drive.name: collect(loaded, drive.pairs()) for drive in drives}
+    scored = {name: Samples.joined(parts) for name, parts in frames.items() if parts}
+    if not scored:
+        names = ', '.join(frames)
+        raise ConfigError(f'no frame with LiDAR could be scored in {names}')
+    samples = Samples.joined(list(scored.values()))
+    spec = fit(samples, card.uncertainty, coverage=arguments.coverage)
+    for drive in drives:
+        print(f'{drive.name}: {len(frames[drive.name])} frames, {drive.truth}')
+    for key in ('temperature', 'flip_gain', 'flip_relative'):
+        print(f'{key}: {getattr(spec, key):g}')
+    print_figures({'all': samples, **scored}, card.uncertainty, spec)
     if arguments.write:
         write_card(path, replace(card, uncertainty=spec))
         print(f'{path}: card updated')
 
 
-def collect(loaded: LoadedModel, pairs: Iterable[Pair]) -> list[Samples]:
+def fit(
+    samples: Samples, given: UncertaintySpec, *, coverage: float | None = None
+) -> UncertaintySpec:
     """
-    Run a model over frames with LiDAR and return what each frame's scored pixels show.
+    Return the calibrated uncertainty of the same kind.
 
-    :raises ModelError: the card states another kind of uncertainty than flip.
-    :raises ConfigError: no pixel could be scored.
+    :param coverage: share of the errors, above 0 and below 1, that shall lie within one sigma;
+        None: the best compromise between ``TARGETS``.
+    :raises ConfigError: the coverage, or there is no error to fit to.
     """
-    pipeline = DepthPipeline(loaded.engine, spread_card(loaded.card), PipelineConfig())
-    frames = []
-    for frame, truth in pairs:
-        estimate = pipeline.process(frame)
-        pixels = select(estimate.depth_HW, estimate.uncertainty_HW, truth, ScoreRules())
-        if pixels.sigma_N is None:
-            raise ModelError(f"model '{loaded.card.name}' gave no uncertainty")
-        is_usable = np.isfinite(pixels.sigma_N)
-        count = int(np.count_nonzero(is_usable))
-        if count:
-            error_N = np.abs(pixels.prediction_N - pixels.truth_N)
-            frames.append(
-                Samples(
-                    error_N=error_N[is_usable],
-                    spread_N=pixels.sigma_N[is_usable],
-                    depth_N=pixels.prediction_N[is_usable],
-                    weight_N=np.full(count, 1.0 / count),
-                )
-            )
-    if not frames:
-        raise ConfigError('no frame with LiDAR could be scored: give bags or KITTI folders')
-    return frames
-
-
-def spread_card(card: ModelSpec) -> ModelSpec:
-    """Return the card with which the pipeline's uncertainty is just |D - D'|."""
-    if card.uncertainty.kind != 'flip':
-        raise ModelError(
-            f"model '{card.name}': uncertainty.kind = '{card.uncertainty.kind}': only 'flip' is "
-            'calibrated here'
-        )
-    return replace(card, uncertainty=UncertaintySpec(kind='flip', flip_gain=1.0))
-
-
-def fit(samples: Samples, *, coverage: float = GAUSSIAN_1_SIGMA) -> UncertaintySpec:
-    """
-    Return gains of the highest Laplace likelihood, and the temperature of this coverage.
-
-    For a fixed ratio of the gains, u = |D - D'| + ratio * D, the best scale of sigma is
-    sqrt(2) * mean(e / u), so that only the ratio is searched.
-
-    :param coverage: share of pixels, above 0 and below 1, that shall lie within one sigma.
-    """
-    if not 0.0 < coverage < 1.0:
+    if coverage is not None and not 0.0 < coverage < 1.0:
         raise ConfigError(f'coverage = {coverage}: must be above 0 and below 1')
-    ratios = np.geomspace(*RATIO_RANGE, RATIO_STEPS)
-    best = min((_likelihood(samples, float(ratio)) for ratio in ratios), key=lambda fit: fit[0])
-    _, scale, ratio = best
-    spec = UncertaintySpec(
-        kind='flip',
-        flip_gain=_rounded(scale),
-        flip_relative=_rounded(scale * ratio),
-    )
-    relative_error_N = samples.error_N / samples.sigma(spec)
-    temperature = weighted_quantile(relative_error_N, samples.weight_N, coverage)
+    if not samples.error_N.any():
+        raise ConfigError('no pixel has an error: nothing to fit')
+    spec = replace(given, temperature=1.0)
+    if spec.kind == 'flip':
+        spec = flip_gains(samples, spec)
+    ratio_N = samples.error_N / samples.sigma(spec)
+    if coverage is None:
+        temperature = balanced_temperature(ratio_N, samples)
+    else:
+        temperature = weighted_quantile(ratio_N, samples.weight_N, coverage)
     if temperature <= 0.0:
         raise ConfigError(f'a share of {coverage} of the pixels has no error: nothing to fit')
     return replace(spec, temperature=_rounded(temperature))
 
 
+def balanced_temperature(ratio_N: np.ndarray[Any, Any], samples: Samples) -> float:
+    """
+    Return the temperature at which the misses of the two ``TARGETS`` add up to zero.
+
+    Both shares rise with the temperature. Where the misses are opposite and equal, less would
+    make the lower one worse, and more the higher one.
+
+    :param ratio_N: |e| / sigma at temperature 1.
+    """
+    low, high = (weighted_quantile(ratio_N, samples.weight_N, share) for share in SEARCHED)
+    low = max(low, high * np.finfo(np.float32).eps)
+    for _ in range(BISECTIONS):
+        middle = math.sqrt(low * high)
+        misses = (t.miss(samples.mean(ratio_N <= t.sigmas * middle)) for t in TARGETS)
+        low, high = (low, middle) if sum(misses) >= 0.0 else (middle, high)
+    return high
+
+
+def flip_gains(samples: Samples, given: UncertaintySpec) -> UncertaintySpec:
+    """
+    Return gains of the highest Laplace likelihood.
+
+    For a fixed ratio of the gains, u = |D - D'| + ratio * D, the best scale of sigma is
+    sqrt(2) * mean(e / u), so that only the ratio is searched.
+    """
+    ratios = np.geomspace(*RATIO_RANGE, RATIO_STEPS)
+    best = min((_likelihood(samples, float(ratio)) for ratio in ratios), key=lambda fit: fit[0])
+    _, scale, ratio = best
+    return replace(given, flip_gain=_rounded(scale), flip_relative=_rounded(scale * ratio))
+
+
 def _likelihood(samples: Samples, ratio: float) -> tuple[float, float, float]:
     """Return (mean negative log-likelihood up to a constant, scale of sigma, ratio)."""
-    u_N = np.maximum(samples.spread_N + ratio * samples.depth_N, MIN_SIGMA_M)
-    scale_b = float(np.average(samples.error_N / u_N, weights=samples.weight_N))
-    if scale_b <= 0.0:
-        raise ConfigError('no pixel has an error: nothing to fit')
-    loss = math.log(scale_b) + float(np.average(np.log(u_N), weights=samples.weight_N))
+    u_N = np.maximum(samples.raw_N + ratio * samples.depth_N, MIN_SIGMA_M)
+    scale_b = samples.mean(samples.error_N / u_N)
+    loss = math.log(scale_b) + samples.mean(np.log(u_N))
     return loss, math.sqrt(2.0) * scale_b, ratio
-
-
-def weighted_quantile(values_N: Vector, weight_N: Vector, share: float) -> float:
-    """Return the smallest value that this share of the weight does not exceed."""
-    order = np.argsort(values_N, kind='stable')
-    cumulated = np.cumsum(weight_N[order])
-    index = int(np.searchsorted(cumulated, share * cumulated[-1]))
-    return float(values_N[order[min(index, len(order) - 1)]])
-
-
-def covered(samples: Samples, spec: UncertaintySpec, sigmas: float) -> float:
-    """Return the weighted share of pixels whose error is at most so many sigma."""
-    is_inside = samples.error_N <= sigmas * samples.sigma(spec)
-    return float(np.average(is_inside, weights=samples.weight_N))
 
 
 def _rounded(value: float) -> float:
     return float(f'{value:.{DIGITS}g}')
 
 
-def _report(spec: UncertaintySpec, frames: Sequence[Samples]) -> None:
-    samples = Samples.joined(frames)
-    print(f'frames: {len(frames)}  pixels: {len(samples.error_N)}')
-    for key in ('temperature', 'flip_gain', 'flip_relative'):
-        print(f'{key}: {getattr(spec, key):g}')
-    shares = [f'{covered(samples, spec, k):.3f} within {k} sigma' for k in (1, 2)]
-    print(f'of these pixels {", ".join(shares)}')
-
-
-def _pairs(arguments: argparse.Namespace) -> Iterator[Pair]:
-    if arguments.kitti_depth and arguments.kitti_calibration is None:
-        raise ConfigError('--kitti-depth needs --kitti-calibration, the calib_cam_to_cam.txt')
-    return itertools.chain(
-        *(bag_frames(path) for path in arguments.bag),
-        *(object_frames(path) for path in arguments.kitti_object),
-        *(projected_frames(path, arguments.kitti_calibration) for path in arguments.kitti_depth),
-    )
+def print_figures(
+    drives: Mapping[str, Samples], before: UncertaintySpec, after: UncertaintySpec
+) -> None:
+    """Print coverage and reliability with the card as it was, and as it was fitted."""
+    table = Table(title='before -> after; every frame weighs the same')
+    table.add_column('errors of Laplace noise')
+    columns = []
+    for name, samples in drives.items():
+        table.add_column(name, justify='right')
+        columns.append((reliability(samples, before), reliability(samples, after)))
+    for key in columns[0][0]:
+        cells = (f'{was[key]:.3f} -> {now[key]:.3f}' for was, now in columns)
+        table.add_row(key, *cells)
+    Console().print(table)
+    for target in TARGETS:
+        share = covered(drives['all'], after, target.sigmas)
+        verdict = 'within' if abs(target.miss(share)) <= 1.0 else 'OUTSIDE'
+        print(
+            f'within {target.sigmas} sigma: {share:.3f}, {verdict} {target.share:.2f} +- '
+            f'{target.tolerance:.2f}'
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog='training.calibrate', description=__doc__)
-    folders = {'type': Path, 'nargs': '+', 'default': []}
+    parser = argparse.ArgumentParser(
+        prog='training.calibrate',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--model', default='default', help='shipped name or ONNX file')
-    parser.add_argument('--bag', **folders, help='bags with camera and LiDAR')
-    parser.add_argument('--kitti-object', **folders, help="the object benchmark's training")
-    parser.add_argument('--kitti-depth', **folders, help='drives with image_02 and proj_depth')
-    parser.add_argument('--kitti-calibration', type=Path, help='calib_cam_to_cam.txt of these')
+    add_source_options(parser)
     parser.add_argument(
         '--coverage',
         type=float,
-        default=GAUSSIAN_1_SIGMA,
-        help='share of the errors that shall lie within one sigma (default: %(default).3f)',
+        help='share of the errors that shall lie within one sigma, instead of the compromise',
     )
     parser.add_argument('--write', action='store_true', help='put the result into the model card')
     return parser

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Trained network to model file: python -m training.export --checkpoint W --card C --out M.
+Trained network to model file: python -m training.export --checkpoint RUN/best.ckpt --out M ...
 
 The file holds the fused network with a free batch size and the model card. It is written only
 after ONNX Runtime has given what torch gives on the pictures of ``depth_ros.engines.probe`` and
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 import sys
 import tempfile
@@ -33,15 +34,17 @@ import cv2
 from depth_ros.core.model_spec import InputSpec, ModelSpec
 from depth_ros.core.preprocess import Preprocessor
 from depth_ros.engines.factory import load_model
+from depth_ros.engines.graph_check import named_outputs
 from depth_ros.engines.model_card import read_yaml_card, write_card
 from depth_ros.engines.parity import compare_tensors
 from depth_ros.engines.probe import probe_images
-from depth_ros.errors import DepthRosError, ModelError
+from depth_ros.errors import ConfigError, DepthRosError, ModelError
 import numpy as np
 from numpy.typing import NDArray
 import onnx
 import torch
-from torch import nn
+from torch import nn, Tensor
+from training.deployment import checked_card, Deployment, FLIP, LEARNED, read_deployment
 from training.models.layers import fused_for_inference
 from training.models.meter import load_meter_xxs
 
@@ -52,10 +55,13 @@ OPSET = 17
 MAX_RELATIVE = 1e-4
 EXIT_ERROR = 1
 REFERENCE = 'onnxruntime'
+FIRST_REVISION = '1'
+# What only the author of a model can say of it; a card that is given says it all.
+WORDS = ('licence', 'training_data', 'revision')
 
 Images = NDArray[np.float32]
 
-# Name -> reads the weights file and returns the network in evaluation mode.
+# Name -> reads a published weights file and returns the network in evaluation mode.
 NETWORKS: dict[str, Callable[[Path], nn.Module]] = {'meter_xxs': load_meter_xxs}
 
 
@@ -63,10 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     arguments = _parser().parse_args(argv)
     try:
-        network = NETWORKS[arguments.network](arguments.checkpoint)
-        card = read_yaml_card(arguments.card)
-        pictures = read_pictures(arguments.images, card.input)
-        worst, count = export(network, card, arguments.out, pictures)
+        _check_options(arguments)
+        run = _export_checkpoint if arguments.network is None else _export_weights
+        worst, count = run(arguments)
     except DepthRosError as error:
         print(f'error: {error}', file=sys.stderr)
         return EXIT_ERROR
@@ -74,13 +79,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Refuse what would be ignored, and ask for what is missing."""
+    if arguments.network is not None and arguments.card is None:
+        raise ConfigError('--network needs --card: weights do not say what they hold for')
+    words = ('licence', 'training_data')
+    if arguments.card is None and any(getattr(arguments, word) is None for word in words):
+        raise ConfigError('give --licence and --training-data, or --card: a model states these')
+    unused = [] if arguments.card is None else [*WORDS, 'name']
+    unused += [] if arguments.network is None else ['uncertainty']
+    for option in unused:
+        value = getattr(arguments, option)
+        if value is not None:
+            raise ConfigError(
+                f'--{option.replace("_", "-")} {value}: the card states it; leave the option out'
+            )
+
+
+def _export_weights(arguments: argparse.Namespace) -> tuple[float, int]:
+    """Export a network that was trained elsewhere: all that is known of it is its card."""
+    network = NETWORKS[arguments.network](arguments.checkpoint)
+    card = read_yaml_card(arguments.card)
+    return export(network, card, arguments.out, read_pictures(arguments.images, card.input))
+
+
+def _export_checkpoint(arguments: argparse.Namespace) -> tuple[float, int]:
+    deployment = read_deployment(arguments.checkpoint)
+    if arguments.name is not None:
+        deployment = replace(deployment, name=arguments.name)
+    uncertainty = arguments.uncertainty or LEARNED
+    card = _card(deployment, uncertainty, arguments)
+    return export(
+        deployment.exported(uncertainty),
+        card,
+        arguments.out,
+        read_pictures(arguments.images, card.input),
+        reference=deployment.reference(uncertainty),
+    )
+
+
+def _card(deployment: Deployment, uncertainty: str, arguments: argparse.Namespace) -> ModelSpec:
+    given = None if arguments.card is None else read_yaml_card(arguments.card)
+    words = {word: getattr(given or arguments, word) for word in WORDS}
+    words['revision'] = words['revision'] or FIRST_REVISION
+    derived = deployment.card(uncertainty=uncertainty, **words)
+    return derived if given is None else checked_card(given, derived, str(arguments.card))
+
+
 def export(
-    network: nn.Module, card: ModelSpec, path: Path, pictures: Iterable[Images] = ()
+    network: nn.Module,
+    card: ModelSpec,
+    path: Path,
+    pictures: Iterable[Images] = (),
+    *,
+    reference: nn.Module | None = None,
 ) -> tuple[float, int]:
     """
     Write the model file, whole or not at all.
 
+    :param network: from the tensor that the card's input states to ``named_outputs``, in order.
     :param pictures: further inputs, (batch, 3, height, width), to compare torch and ONNX on.
+    :param reference: what the file is compared with; None: the network before its fusion.
     :returns: the largest relative difference to torch, and on how many inputs.
     :raises ModelError: the card contradicts the network, or ONNX Runtime differs from torch.
     """
@@ -93,53 +152,70 @@ def export(
         draft = Path(name) / path.name
         write_graph(fused_for_inference(network), card, draft)
         write_card(draft, card)
-        result = check_parity(network, draft, [*probe_images(card), *pictures])
+        result = check_parity(reference or network, draft, [*probe_images(card), *pictures])
         draft.replace(path)
     return result
 
 
 def write_graph(network: nn.Module, card: ModelSpec, path: Path) -> None:
-    """Write the ONNX graph alone: batch size free, all other sizes fixed."""
+    """
+    Write the ONNX graph alone: batch size free, all other sizes fixed.
+
+    :raises ModelError: the network does not take images of the card's size.
+    """
     example = torch.zeros(2, 3, card.input.height, card.input.width)
-    free = {0: 'batch'}
+    outputs = [name for _, name in named_outputs(card)]
     with warnings.catch_warnings():
         # Tracing fixes the sizes on purpose, and the exporter without onnxscript is old.
         warnings.simplefilter('ignore')
-        torch.onnx.export(
-            network.eval(),
-            (example,),
-            str(path),
-            input_names=[card.input.name],
-            output_names=[card.output.name],
-            dynamic_axes={card.input.name: free, card.output.name: free},
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        try:
+            torch.onnx.export(
+                network.eval(),
+                (example,),
+                str(path),
+                input_names=[card.input.name],
+                output_names=outputs,
+                dynamic_axes={name: {0: 'batch'} for name in (card.input.name, *outputs)},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except ValueError as error:
+            raise ModelError(f'input.width, input.height: {error}') from error
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
 
 
-def check_parity(network: nn.Module, path: Path, inputs: Sequence[Images]) -> tuple[float, int]:
+def check_parity(reference: nn.Module, path: Path, inputs: Sequence[Images]) -> tuple[float, int]:
     """
-    Compare the model file with the unfused network.
+    Compare every output of the model file with what torch gives.
+
+    A logarithm is compared by what it is the logarithm of: near zero it has no relative error.
 
     :returns: the largest relative difference, and on how many inputs.
     :raises ModelError: the difference is larger than ``MAX_RELATIVE``.
     """
-    worst = 0.0
-    network.eval()
+    worst: dict[str, float] = {}
+    reference.eval()
     with load_model(str(path), engine=REFERENCE) as loaded, torch.inference_mode():
-        name = loaded.card.output.name
+        card = loaded.card
+        names = [name for _, name in named_outputs(card)]
         for images in inputs:
-            wanted = network(torch.from_numpy(images)).numpy()
-            got = loaded.engine.infer({loaded.card.input.name: images})[name]
-            worst = max(worst, compare_tensors(name, wanted, got).max_relative)
-    if not worst <= MAX_RELATIVE:
-        raise ModelError(
-            f"output '{name}' of {REFERENCE} differs from torch by {worst:.1e}: must be at most "
-            f'{MAX_RELATIVE:.0e}; nothing was written'
-        )
-    return worst, len(inputs)
+            answer = reference(torch.from_numpy(images))
+            wanted = [answer] if isinstance(answer, Tensor) else answer
+            got = loaded.engine.infer({card.input.name: images})
+            for name, tensor in zip(names, wanted, strict=True):
+                values = [tensor.numpy(), got[name]]
+                if name == card.uncertainty.name:
+                    values = [np.exp(value) for value in values]
+                relative = compare_tensors(name, *values).max_relative
+                worst[name] = max(worst.get(name, 0.0), relative)
+    for name, value in worst.items():
+        if not value <= MAX_RELATIVE:
+            raise ModelError(
+                f"output '{name}' of {REFERENCE} differs from torch by {value:.1e}: must be at "
+                f'most {MAX_RELATIVE:.0e}; nothing was written'
+            )
+    return max(worst.values()), len(inputs)
 
 
 def read_pictures(paths: Iterable[Path], spec: InputSpec) -> Iterator[Images]:
@@ -159,10 +235,24 @@ def read_pictures(paths: Iterable[Path], spec: InputSpec) -> Iterator[Images]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='training.export', description=__doc__)
-    parser.add_argument('--network', choices=sorted(NETWORKS), default='meter_xxs')
-    parser.add_argument('--checkpoint', type=Path, required=True, help='file of weights')
-    parser.add_argument('--card', type=Path, required=True, help='model card, YAML')
+    parser.add_argument('--checkpoint', type=Path, required=True, help='of training.train')
     parser.add_argument('--out', type=Path, required=True, help='model file to write, .onnx')
+    parser.add_argument(
+        '--uncertainty',
+        choices=(LEARNED, FLIP),
+        help='learned (default): the log-sigma head; flip: depth alone, by two inferences',
+    )
+    parser.add_argument(
+        '--network',
+        choices=sorted(NETWORKS),
+        help='--checkpoint is a published file of weights of this network; needs --card',
+    )
+    card = parser.add_argument_group('model card')
+    card.add_argument('--card', type=Path, help='YAML; must agree with the checkpoint')
+    card.add_argument('--name', help='default: the name in the configuration of the training')
+    card.add_argument('--licence', help='of the weights')
+    card.add_argument('--training-data', help='what the network has seen, in words')
+    card.add_argument('--revision', help=f'default: {FIRST_REVISION}')
     parser.add_argument(
         '--images', type=Path, nargs='*', default=[], help='pictures to compare with torch on'
     )

@@ -136,20 +136,56 @@ def test_file_that_is_no_picture_is_named(card, tmp_path):
         list(read_pictures([path], card.input))
 
 
-def test_program_exports_a_checkpoint(network, tmp_path, capsys):
+def test_program_exports_a_file_of_weights(network, tmp_path, capsys):
     weights, out = tmp_path / 'weights', tmp_path / 'model.onnx'
     torch.save(network.state_dict(), weights)
-    arguments = ['--checkpoint', str(weights), '--card', str(CARD), '--out', str(out)]
-    assert main(arguments) == 0
+    arguments = ['--network', 'meter_xxs', '--checkpoint', str(weights), '--card', str(CARD)]
+    assert main([*arguments, '--out', str(out)]) == 0
     assert 'differs from torch by' in capsys.readouterr().out
     assert read_card(out) == read_yaml_card(CARD)
 
 
 def test_program_without_weights_fails_with_one_sentence(tmp_path, capsys):
-    arguments = ['--checkpoint', str(tmp_path / 'none'), '--card', str(CARD)]
-    assert main([*arguments, '--out', str(tmp_path / 'model.onnx')]) == 1
+    arguments = ['--network', 'meter_xxs', '--checkpoint', str(tmp_path / 'none')]
+    arguments += ['--card', str(CARD), '--out', str(tmp_path / 'model.onnx')]
+    assert main(arguments) == 1
     assert capsys.readouterr().err.startswith('error: ')
 
 
 def test_shipped_model_carries_the_card_of_the_configuration():
     assert read_card(ROOT / 'models' / 'meter_xxs_kitti.onnx') == read_yaml_card(CARD)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--network', 'meter_xxs'], '--network needs --card'),
+        ([], 'give --licence and --training-data, or --card'),
+        (['--licence', 'MIT'], 'give --licence and --training-data, or --card'),
+        (['--card', 'c', '--name', 'n'], '--name n: the card states it'),
+        (['--card', 'c', '--training-data', 'd'], '--training-data d: the card states it'),
+        (['--network', 'meter_xxs', '--card', 'c', '--uncertainty', 'flip'], '--uncertainty flip'),
+    ],
+)
+def test_option_that_is_missing_or_without_effect_is_refused(options, message, tmp_path, capsys):
+    arguments = ['--checkpoint', 'none', '--out', str(tmp_path / 'model.onnx'), *options]
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 cut off', b'no checkpoint'])
+def test_damaged_checkpoint_is_refused_and_leaves_no_file(content, tmp_path, capsys):
+    path, out = tmp_path / 'best.ckpt', tmp_path / 'model.onnx'
+    path.write_bytes(content)
+    arguments = ['--checkpoint', str(path), '--out', str(out)]
+    assert main([*arguments, '--licence', 'MIT', '--training-data', 'none']) == 1
+    assert f"error: checkpoint '{path}' is damaged" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_weights_of_a_network_are_no_checkpoint(network, tmp_path, capsys):
+    path = tmp_path / 'weights'
+    torch.save(network.state_dict(), path)
+    arguments = ['--checkpoint', str(path), '--out', str(tmp_path / 'model.onnx')]
+    assert main([*arguments, '--licence', 'MIT', '--training-data', 'none']) == 1
+    assert 'is no checkpoint of training.train' in capsys.readouterr().err
