@@ -49,6 +49,7 @@ from training.calibrate_samples import (
     covered,
     MIN_SIGMA_M,
     raw_card,
+    RAW_SPECS,
     reliability,
     Samples,
     TARGETS,
@@ -94,7 +95,7 @@ def _run(arguments: argparse.Namespace) -> None:
     spec = fit(samples, card.uncertainty, coverage=arguments.coverage)
     for drive in drives:
         print(f'{drive.name}: {len(frames[drive.name])} frames, {drive.truth}')
-    for key in ('temperature', 'flip_gain', 'flip_relative'):
+    for key in RAW_SPECS[spec.kind]:
         print(f'{key}: {getattr(spec, key):g}')
     print_figures({'all': samples, **scored}, card.uncertainty, spec)
     if arguments.write:

@@ -198,7 +198,11 @@ def _csv_bytes(contestants: Sequence[Contestant]) -> bytes:
 @contextmanager
 def _progress(console: Console) -> Iterator[Any]:
     columns = (SpinnerColumn(), TextColumn('{task.description} {task.completed}'))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+    is_seen = console.is_terminal
+    bar = Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not is_seen
+    )
+    with bar as progress:
         task = progress.add_task('scoring', total=None)
         yield lambda name: progress.update(task, advance=1, description=f'scoring {name}')
 
