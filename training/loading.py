@@ -65,13 +65,13 @@ def batches(
     dataset: DepthDataset, items: Iterable[list[Item]], workers: int, device: torch.device
 ) -> Iterator[Batch]:
     """
-    Yield a batch on the device for each list of (index, seed).
+    Yield a batch on the device for each list of (index, seed), which is read ahead.
 
     :raises DatasetError: a file of the dataset is missing or damaged.
     """
     loader = DataLoader(
         _Guarded(dataset),
-        batch_sampler=list(items),
+        batch_sampler=items,
         num_workers=workers,
         collate_fn=_collate,
         worker_init_fn=_begin_worker,

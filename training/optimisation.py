@@ -35,12 +35,16 @@ OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
 YOUNG = 10.0
 
 
-def make_optimiser(recipe: Recipe, config: OptimiserConfig) -> torch.optim.Optimizer:
+def make_optimiser(
+    recipe: Recipe, config: OptimiserConfig, *, fused: bool
+) -> torch.optim.Optimizer:
     """
     Return the optimiser; each group has its own ``base_lr``, which the schedule multiplies.
 
     A parameter belongs to an encoder when a part of its dotted name is 'encoder'. Biases,
     scales and shifts, which have one dimension, are not decayed.
+
+    :param fused: one pass over the weights; not where a loss scaler has to see the gradients.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in recipe.named_parameters():
@@ -57,7 +61,8 @@ def make_optimiser(recipe: Recipe, config: OptimiserConfig) -> torch.optim.Optim
         }
         for (is_encoder, decays), parameters in sorted(groups.items())
     ]
-    return OPTIMISERS[config.name](described)
+    make: Any = OPTIMISERS[config.name]
+    return make(described, fused=fused)
 
 
 def batch_norms(network: nn.Module) -> Iterator[nn.Module]:

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from depth_ros.errors import DepthRosError
-import torch
 from torch import distributed
 
 ValueT = TypeVar('ValueT')
@@ -37,15 +36,20 @@ class TrainingError(DepthRosError):
 
 @dataclass(frozen=True, slots=True)
 class _Message(Generic[ValueT]):
-    value: ValueT | None
+    value: ValueT
     error: DepthRosError | None
 
 
 class Ranks:
-    """The processes that train together; with one process an exchange is no work."""
+    """
+    The processes that train together; with one process an exchange is no work.
+
+    ``is_agreed`` says that all of them know why they stop.
+    """
 
     def __init__(self) -> None:
         self.rank, self.count = 0, 1
+        self.is_agreed = False
         self._group: Any = None
         if distributed.is_available() and distributed.is_initialized():
             self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
@@ -66,12 +70,19 @@ class Ranks:
         messages = self._gather(_Message(value, None))
         for message in messages:
             if message.error is not None:
+                self.is_agreed = True
                 raise message.error
         return [message.value for message in messages]
 
     def abort(self, error: DepthRosError) -> None:
-        """Let the next exchange of all other processes raise this error."""
-        self._gather(_Message(None, error))
+        """Let the others raise this error in their next exchange, unless they know already."""
+        if not self.is_agreed:
+            self._gather(_Message(None, error))
+            self.is_agreed = True
+
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self._gather(_Message(None, None))
 
     def _gather(self, message: _Message[Any]) -> list[_Message[Any]]:
         if self.count == 1:
@@ -79,8 +90,3 @@ class Ranks:
         messages: list[Any] = [None] * self.count
         distributed.all_gather_object(messages, message, group=self._group)
         return messages
-
-
-def seed_everything(seed: int) -> None:
-    """Begin the chance of torch anew, on all devices."""
-    torch.manual_seed(seed)

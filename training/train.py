@@ -24,16 +24,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import hashlib
+import logging
 import os
 from pathlib import Path
 import platform
+import signal
 import sys
 from typing import Any
+import warnings
 
 import cv2
 from depth_ros import __version__
 from depth_ros.errors import ConfigError, DepthRosError
-import lightning_fabric
+from lightning_fabric import __version__ as fabric_version
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 import numpy as np
@@ -45,12 +48,13 @@ from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint
 from training.dataset import DepthDataset
 from training.dataset_format import DatasetError, json_bytes, MANIFEST_FILE, write_whole
 from training.ranks import Ranks, TrainingError
-from training.recipes.recipe import FrameNeeds, Recipe
+from training.recipes.recipe import FrameNeeds
 from training.sampler import Sampler
 from training.settings import read_yaml
+from training.stop_signals import StopSignals
 from training.train_config import changed, check_resumable, config_from, TrainConfig
 from training.train_log import TrainLog
-from training.trainer import StopSignals, TrainData, Trainer
+from training.trainer import TrainData, Trainer
 import yaml
 
 PROGRAM = 'python -m training.train'
@@ -63,22 +67,52 @@ EXIT_SIGNAL = 128
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = _parser().parse_args(argv)
-    errors = Console(stderr=True)
+    _silence_libraries()
     try:
-        config, start = _config(given)
-        fabric = _fabric(given, config)
-        data = _data(given, config)
-        _check_batch(given, config, data)
-        if start is not None:
-            _check_data(given.out / LAST, start, data)
-        _claim(given.out, start)
-        torch.manual_seed(config.seed)
-        recipe = build_recipe(config)
-        return _launch(fabric, given, config, recipe, data, start)
+        return _run(given)
     except DepthRosError as error:
-        if _is_first():
-            errors.print(f'train: {error}', style='red', markup=False, highlight=False)
-        return EXIT_ERROR
+        _say(f'train: {error}', 'red')
+        # Fabric kills the first process when another one fails, even while it says why.
+        return EXIT_ERROR if _is_first() else 0
+    except KeyboardInterrupt:
+        return EXIT_SIGNAL + signal.SIGINT
+
+
+def _silence_libraries() -> None:
+    """Leave out what libraries say of themselves and nobody can act on."""
+    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+    # Kernels of one channel have two names for the same order in memory.
+    warnings.filterwarnings('ignore', message='Grad strides do not match bucket view')
+
+
+def _say(text: str, style: str) -> None:
+    if _is_first():
+        console = Console(stderr=True)
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _run(given: argparse.Namespace) -> int:
+    config, start = _config(given)
+    fabric = _fabric(given, config)
+    data = _data(given, config)
+    _check_batch(given, config, data)
+    if start is not None:
+        _check_data(given.out / LAST, start, data)
+    _claim(given.out, start)
+    torch.manual_seed(config.seed)
+    recipe = build_recipe(config)
+    stop = StopSignals()
+    with stop.caught():
+        fabric.launch()
+        ranks = Ranks()
+        trainer = Trainer(
+            fabric, config, recipe, data, given.out, ranks=ranks, stop=stop, start=start
+        )
+        try:
+            return _train(trainer, given)
+        finally:
+            if ranks.count > 1:
+                distributed.destroy_process_group()
 
 
 def _config(given: argparse.Namespace) -> tuple[TrainConfig, Checkpoint | None]:
@@ -110,9 +144,16 @@ def _fabric(given: argparse.Namespace, config: TrainConfig) -> Fabric:
         raise ConfigError(
             "precision = '16-mixed': torch has no such training on the CPU; use bf16-mixed"
         )
+    for option in ('devices', 'nodes'):
+        if getattr(given, option) < 1:
+            raise ConfigError(f'--{option} {getattr(given, option)}: must be at least 1')
+    if accelerator == 'cuda' and given.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f'--devices {given.devices}: this machine has {torch.cuda.device_count()} GPUs'
+        )
     strategy: Any = 'auto'
     if given.devices * given.nodes > 1:
-        strategy = DDPStrategy(find_unused_parameters=True)
+        strategy = DDPStrategy()
     return Fabric(
         accelerator=accelerator,
         devices=given.devices,
@@ -133,17 +174,22 @@ def _data(given: argparse.Namespace, config: TrainConfig) -> TrainData:
     train = DepthDataset(
         given.data, 'train', labelled=needs.labelled, neighbours=needs.neighbours, augment=crop
     )
+    whole = Resize(**size)
     val = None
     if given.validation:
         try:
-            val = DepthDataset(
-                given.data, 'val', labelled=True, neighbours=False, augment=Resize(**size)
-            )
+            val = DepthDataset(given.data, 'val', labelled=True, neighbours=False, augment=whole)
         except DatasetError as error:
             raise DatasetError(f'{error}; or train with --no-validation') from error
+    pictures = val or DepthDataset(
+        given.data, 'train', labelled=needs.labelled, neighbours=False, augment=whole
+    )
     manifest = hashlib.sha256((given.data / MANIFEST_FILE).read_bytes()).hexdigest()
     return TrainData(
-        train=train, val=val, identity={'manifest_sha256': manifest, 'frames': len(train)}
+        train=train,
+        val=val,
+        pictures=pictures,
+        identity={'manifest_sha256': manifest, 'frames': len(train)},
     )
 
 
@@ -177,51 +223,35 @@ def _is_first() -> bool:
     return int(os.environ.get('RANK', os.environ.get('LOCAL_RANK', '0'))) == 0
 
 
-def _launch(
-    fabric: Fabric,
-    given: argparse.Namespace,
-    config: TrainConfig,
-    recipe: Recipe,
-    data: TrainData,
-    start: Checkpoint | None,
-) -> int:
-    with StopSignals().caught() as stop:
-        fabric.launch()
-        ranks = Ranks()
-        try:
-            return _train(fabric, given, config, recipe, data, start, ranks, stop)
-        finally:
-            if ranks.count > 1:
-                distributed.destroy_process_group()
-
-
-def _train(
-    fabric: Fabric,
-    given: argparse.Namespace,
-    config: TrainConfig,
-    recipe: Recipe,
-    data: TrainData,
-    start: Checkpoint | None,
-    ranks: Ranks,
-    stop: StopSignals,
-) -> int:
-    trainer = Trainer(fabric, config, recipe, data, given.out, ranks=ranks, stop=stop, start=start)
-    log = None
-    if ranks.is_first:
-        _write_facts(given, config, data, fabric)
-        console = Console(stderr=True)
-        log = TrainLog(given.out, trainer.position.step, trainer.total_steps, console)
+def _train(trainer: Trainer, given: argparse.Namespace) -> int:
+    log = _log(trainer, given) if trainer.ranks.is_first else None
     try:
         number = trainer.run(log)
     finally:
         if log is not None:
             log.close()
-    if not number:
-        return 0
-    if ranks.is_first:
-        text = f'stopped after step {trainer.position.step}; go on with the same command and '
-        Console(stderr=True).print(f'train: {text}--resume', style='yellow', markup=False)
-    return EXIT_SIGNAL + number
+    if number:
+        step = trainer.position.step
+        _say(
+            f'train: stopped after step {step}; go on with the same command and --resume', 'yellow'
+        )
+    # See main.
+    return EXIT_SIGNAL + number if number and trainer.ranks.is_first else 0
+
+
+def _log(trainer: Trainer, given: argparse.Namespace) -> TrainLog:
+    _write_facts(given, trainer.config, trainer.data, trainer.fabric)
+    step, steps = trainer.position.step, trainer.total_steps
+    log = TrainLog(given.out, step, steps, Console(stderr=True))
+    val = trainer.data.val
+    log.say(
+        f'{trainer.config.recipe.name}: {trainer.sampler.frames} frames, '
+        f'{0 if val is None else len(val)} for validation, {trainer.config.epochs} epochs of '
+        f'{trainer.sampler.batches} steps, {trainer.ranks.count} processes with '
+        f'{torch.get_num_threads()} threads on {_device_name(trainer.fabric)}'
+        + (f', from step {step}' if step else '')
+    )
+    return log
 
 
 def _write_facts(
@@ -234,7 +264,7 @@ def _write_facts(
             'depth_ros': __version__,
             'python': platform.python_version(),
             'torch': torch.__version__,
-            'lightning_fabric': lightning_fabric.__version__,
+            'lightning_fabric': fabric_version,
             'numpy': np.__version__,
             'opencv': cv2.__version__,
         },

@@ -28,13 +28,16 @@ from pathlib import Path
 import time
 from typing import Any
 
-from numpy.typing import NDArray
+import cv2
+from depth_ros.core.datatypes import ImageU8
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 from training.dataset_format import write_whole
 from training.ranks import TrainingError
 
+# Columns of a step that TensorBoard draws.
+BOARD = ('loss', 'learning_rate', 'gradient_norm', 'images_per_s')
 STEPS_FILE, EPOCHS_FILE = 'log.csv', 'validation.csv'
 # Without a terminal: seconds between lines.
 LINE_EVERY_S = 30.0
@@ -88,7 +91,7 @@ class Table:
         return [row for row in csv.DictReader(io.StringIO(text)) if None not in row.values()]
 
     def _rewrite(self, rows: list[Any]) -> None:
-        header = [dict(zip(self._columns, self._columns, strict=True))] if self._columns else []
+        header = [{column: column for column in self._columns}] if self._columns else []
         write_whole(self.path, self._text([*header, *rows]).encode())
 
     def _text(self, rows: list[Any]) -> str:
@@ -102,6 +105,12 @@ class TrainLog:
     """Everything that the first process writes beside checkpoints."""
 
     def __init__(self, out: Path, last_step: int, total_steps: int, console: Console) -> None:
+        self._pictures = out / 'pictures'
+        try:
+            self._pictures.mkdir(exist_ok=True)
+        except OSError as error:
+            where = f"folder '{self._pictures}' cannot be made"
+            raise TrainingError(f'{where}: {error.strerror}') from error
         self._steps = Table(out / STEPS_FILE, last_step)
         self._epochs = Table(out / EPOCHS_FILE, last_step)
         self._board = SummaryWriter(str(out / 'tensorboard'), purge_step=last_step + 1)
@@ -126,15 +135,14 @@ class TrainLog:
         """Write one step: its row, and its terms beside."""
         step = int(row['step'])
         self._steps.add({**row, **{f'term_{name}': value for name, value in terms.items()}})
-        for name, value in {**row, **{f'terms/{n}': v for n, v in terms.items()}}.items():
-            if name not in ('step', 'epoch') and value != '':
-                self._board.add_scalar(name if '/' in name else f'train/{name}', value, step)
-        text = ' '.join(
-            f'{name} {value:.4g}'
-            for name, value in {'loss': row['loss'], **terms}.items()
-            if value != ''
-        )
-        text = f'{text} | {row["images_per_s"]:.1f} images/s'
+        shown = {f'train/{name}': row[name] for name in BOARD} | {
+            f'terms/{name}': value for name, value in terms.items()
+        }
+        for name, value in shown.items():
+            if value is not None:
+                self._board.add_scalar(name, value, step)
+        text = _listed({**({} if row['loss'] is None else {'loss': row['loss']}), **terms})
+        text = f'{text or "nothing to learn from"} | {row["images_per_s"]:.1f} images/s'
         self._bar.update(self._task, completed=step, epoch=row['epoch'], text=text)
         self._line(step, int(row['epoch']), text)
 
@@ -152,12 +160,19 @@ class TrainLog:
         self._epochs.add({'step': step, 'epoch': epoch, 'branch': branch, **scores})
         for name, value in scores.items():
             self._board.add_scalar(f'validation_{branch}/{name}', value, step)
-        text = ' '.join(f'{name} {value:.4g}' for name, value in scores.items())
-        self.say(f'epoch {epoch} validation {branch}: {text}')
+        self.say(f'epoch {epoch} validation {branch}: {_listed(scores)}')
 
-    def picture(self, step: int, name: str, image_HW3: NDArray[Any]) -> None:
-        """Show a bgr picture in TensorBoard."""
-        self._board.add_image(name, image_HW3[:, :, ::-1].copy(), step, dataformats='HWC')
+    def picture(self, step: int, epoch: int, image_HW3: ImageU8) -> None:
+        """
+        Keep the examples of an epoch as a file and in TensorBoard.
+
+        :param image_HW3: bgr.
+        :raises DepthRosError: the disk refuses it.
+        """
+        path = self._pictures / f'epoch_{epoch:04d}.jpg'
+        write_whole(path, cv2.imencode('.jpg', image_HW3)[1].tobytes())
+        rgb_HW3 = image_HW3[:, :, ::-1].copy()
+        self._board.add_image('examples', rgb_HW3, step, dataformats='HWC')
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -167,3 +182,7 @@ class TrainLog:
         """Write out what is buffered and end the bar."""
         self._bar.stop()
         self._board.close()
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ' '.join(f'{name} {value:.4g}' for name, value in values.items())

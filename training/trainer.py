@@ -13,21 +13,18 @@
 # limitations under the License.
 
 """
-The training loop: batch, terms, finite check, gradients, step; validation and checkpoints.
+The training loop: epochs of steps, validation, checkpoints; and what to do when it has to stop.
 
-Two processes give what one gives with the same global batch: each term's mean is weighted by what
-it is the mean of, everywhere. Nothing changes a weight before all processes have found all terms
-finite.
+Only the first process writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 import math
 from pathlib import Path
-import signal
 import time
 from typing import Any
 
@@ -35,66 +32,24 @@ from depth_ros.core.metrics import ScoreRules
 from depth_ros.errors import DepthRosError
 from lightning_fabric import Fabric
 import torch
-from torch import nn, Tensor
-from training.checkpoint import (
-    BEST,
-    Checkpoint,
-    LAST,
-    load_state,
-    Position,
-    write_checkpoint,
-)
+from torch import nn
+from training.checkpoint import BEST, Checkpoint, LAST, load_state, Position, write_checkpoint
 from training.dataset import DepthDataset
-from training.loading import batches
-from training.optimisation import (
-    Averaged,
-    batch_norms,
-    Buffers,
-    fill_gradients,
-    make_optimiser,
-)
+from training.loading import batches, Item
+from training.optimisation import Averaged, batch_norms, make_optimiser
 from training.ranks import Ranks, TrainingError
-from training.recipes.recipe import Progress, Recipe, Term
+from training.recipes.recipe import Progress, Recipe
 from training.sampler import derived_seed, Sampler, STEP
 from training.samples import Batch
 from training.schedules import learning_factor
+from training.stop_signals import StopSignals
 from training.train_config import TrainConfig
 from training.train_log import TrainLog
+from training.train_pictures import examples
+from training.train_step import HALF, StepResult, TrainStep
 from training.validation import BranchScores, CRITERION, merged, score
 
-
-class _Given:
-    """A batch and how far the training is; opaque to libraries that copy what they understand."""
-
-    __slots__ = ('batch', 'progress')
-
-    def __init__(self, batch: Batch, progress: Progress) -> None:
-        self.batch, self.progress = batch, progress
-
-
-class _Forward(nn.Module):
-    """The recipe as torch's engines want it: something to go backward from in every process."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__()
-        self.recipe = recipe
-
-    def forward(self, given: _Given) -> tuple[dict[str, Term], Tensor | None]:
-        terms = self.recipe(given.batch, given.progress)
-        if terms:
-            return terms, None
-        # This process has nothing to learn from, but the others wait for its gradients.
-        anchor = next(p for p in self.recipe.parameters() if p.requires_grad)
-        return terms, 0.0 * anchor.sum()
-
-
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """What one process tells of its part of a batch, before anything goes backward."""
-
-    terms: dict[str, tuple[float, int, float]]
-    frames: tuple[tuple[str, int], ...]
-    stop: int
+S_PER_MIN = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,36 +58,16 @@ class TrainData:
     What is trained and validated on.
 
     Fields:
+        train: with the random crop; ``val``: whole images, None: there is no validation.
+        pictures: whole images to look at.
         identity: what must be the same when the run is resumed, by name.
-        val: None: there is no validation.
 
     """
 
     train: DepthDataset
     val: DepthDataset | None
+    pictures: DepthDataset
     identity: dict[str, Any]
-
-
-class StopSignals:
-    """Notes the first SIGINT or SIGTERM; the second one ends the program as usual."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    @contextmanager
-    def caught(self) -> Iterator[StopSignals]:
-        """Note signals while the block runs."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._note) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.number = number
-        signal.signal(number, signal.SIG_DFL)
 
 
 class Trainer:
@@ -164,16 +99,24 @@ class Trainer:
             rank=ranks.rank,
             processes=ranks.count,
         )
-        self.recipe = self._prepared(recipe)
-        self.recipe.to(fabric.device)
+        self.recipe = self._prepared(recipe).to(fabric.device)
         decay = config.ema_decay
         self._averaged = None if decay is None else Averaged(self.recipe, decay)
-        self.optimiser = make_optimiser(self.recipe, config.optimiser)
+        self.optimiser = make_optimiser(
+            self.recipe, config.optimiser, fused=config.precision != HALF
+        )
         self.position, self.best = Position(), math.inf
         if start is not None:
             self._load(start)
-        self._module, self._stepper = fabric.setup(_Forward(self.recipe), self.optimiser)
-        self._buffers = Buffers(self.recipe)
+        self._step = TrainStep(
+            fabric,
+            ranks,
+            self.recipe,
+            self.optimiser,
+            max_grad_norm=config.optimiser.max_grad_norm,
+            averaged=self._averaged,
+        )
+        self._log: TrainLog | None = None
         self._saved_s = time.monotonic()
 
     @property
@@ -183,7 +126,9 @@ class Trainer:
 
     def _prepared(self, recipe: Recipe) -> Recipe:
         if self.config.channels_last:
-            recipe.to(memory_format=torch.channels_last)
+            for parameter in recipe.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         is_gpu = self.fabric.device.type == 'cuda'
         if self.config.batch_norm == 'train' and is_gpu and self.ranks.count > 1:
             return nn.SyncBatchNorm.convert_sync_batchnorm(recipe)
@@ -191,8 +136,8 @@ class Trainer:
 
     def _load(self, start: Checkpoint) -> None:
         load_state(self.recipe, start.recipe, self.out / LAST)
-        if self._averaged and start.averaged is not None:
-            self._averaged.load_state_dict(start.averaged)
+        if self._averaged is not None:
+            self._averaged.load_state_dict(start.averaged or {})
         self.optimiser.load_state_dict(start.optimiser)
         self.fabric.strategy.precision.load_state_dict(start.scaler)
         self.position = start.position
@@ -207,29 +152,46 @@ class Trainer:
         :raises DepthRosError: training cannot go on; ``last.ckpt`` is what was good before.
         """
         self._log = log
-        while self.position.epoch < self.config.epochs and not self._stopped:
-            self._train_epoch()
-            if not self._stopped:
-                self._end_epoch()
-        if self._stopped:
-            self.save(LAST)
+        try:
+            self._run()
+            self.ranks.exchange(None)
+        except DepthRosError as error:
+            self.ranks.abort(error)
+            self._save_what_is_good()
+            self.ranks.wait()
+            raise
         return self._stopped
 
-    def _train_epoch(self) -> None:
-        self._train_mode()
-        items = self.sampler.epoch(self.position.epoch, self.position.batch)
-        loader = batches(self.data.train, items, self.config.workers, self.fabric.device)
-        began = time.perf_counter()
-        for batch in loader:
-            row, terms = self._step(batch)
-            now = time.perf_counter()
-            row['images_per_s'] = self.config.batch_size / (now - began)
-            began = now
-            if self._log is not None:
-                self._log.step(row, terms)
+    def _run(self) -> None:
+        loader = batches(self.data.train, self._items(), self.config.workers, self.fabric.device)
+        while self.position.epoch < self.config.epochs:
+            self._train_epoch(loader)
+            if not self._stopped:
+                self._end_epoch()
             if self._stopped:
+                self.save(LAST)
                 return
-            self._save_in_time()
+
+    def _items(self) -> Iterator[list[Item]]:
+        """Yield the items of all batches that are left, so that they are read ahead."""
+        first = self.position.batch
+        for epoch in range(self.position.epoch, self.config.epochs):
+            yield from self.sampler.epoch(epoch, first)
+            first = 0
+
+    def _train_epoch(self, loader: Iterator[Batch]) -> None:
+        self._train_mode()
+        began = time.perf_counter()
+        while self.position.batch < self.sampler.batches and not self._stopped:
+            result, factor = self._train_batch(next(loader))
+            now = time.perf_counter()
+            if self._log is not None:
+                rate = self.config.batch_size / (now - began)
+                self._log.step(self._row(result, factor, rate), result.terms)
+            began = now
+            self._stopped = result.stop
+            if time.monotonic() - self._saved_s > S_PER_MIN * self.config.save_every_minutes:
+                self.save(LAST)
 
     def _train_mode(self) -> None:
         self.recipe.train()
@@ -237,133 +199,59 @@ class Trainer:
             for layer in batch_norms(self.recipe):
                 layer.eval()
 
-    def _step(self, batch: Batch) -> tuple[dict[str, Any], dict[str, float]]:
-        """Make one optimiser step and return its row of the log, and its terms."""
-        step = self.position.step
+    def _train_batch(self, batch: Batch) -> tuple[StepResult, float]:
+        """Make one step; return what it found, and the factor of its learning rate."""
+        step, per_epoch = self.position.step, self.sampler.batches
         torch.manual_seed(derived_seed(STEP, self.config.seed, step, self.ranks.rank))
-        factor = learning_factor(
-            self.config.schedule.options, step, self.total_steps, self.sampler.batches
-        )
+        schedule = self.config.schedule.options
+        factor = learning_factor(schedule, step, self.total_steps, per_epoch)
         for group in self.optimiser.param_groups:
             group['lr'] = group['base_lr'] * factor
-        self._buffers.keep()
-        progress = Progress(step=step, epochs=step / self.sampler.batches)
-        try:
-            terms, norm = self._backward(batch, progress)
-        except DepthRosError:
-            self._buffers.restore()
-            raise
-        self._advance()
-        row = {
+        progress = Progress(step=step, epochs=step / per_epoch)
+        result = self._step(batch, progress, self._stop.number)
+        self.position = replace(self.position, step=step + 1, batch=self.position.batch + 1)
+        return result, factor
+
+    def _row(self, result: StepResult, factor: float, rate: float) -> dict[str, Any]:
+        return {
             'step': self.position.step,
             'epoch': self.position.epoch,
             'learning_rate': self.config.optimiser.learning_rate * factor,
-            'loss': sum(w * value for value, w in terms.values()) if terms else '',
-            'gradient_norm': norm,
+            'loss': result.loss,
+            'gradient_norm': result.gradient_norm,
+            'images_per_s': rate,
         }
-        return row, {name: value for name, (value, _) in terms.items()}
-
-    def _backward(
-        self, batch: Batch, progress: Progress
-    ) -> tuple[dict[str, tuple[float, float]], float | str]:
-        """Compute, check, and step; return each term's global mean and weight, and the norm."""
-        local, anchor = self._module(_Given(batch, progress))
-        reports = self.ranks.exchange(self._report(batch, local))
-        self._stopped = max(report.stop for report in reports)
-        self._check_terms(reports)
-        counts = _total_counts(reports)
-        if not counts:
-            return {}, ''
-        loss = anchor
-        for name, term in local.items():
-            share = term.weight * term.count * self.ranks.count / counts[name]
-            loss = term.value * share if loss is None else loss + term.value * share
-        self.fabric.backward(loss)
-        fill_gradients(self.recipe)
-        norm = float(self._clipped_norm())
-        self._check_norm(norm, reports)
-        self._stepper.step()
-        self._stepper.zero_grad()
-        if self._averaged:
-            self._averaged.update(progress.step + 1)
-        return _global_means(reports, counts), norm
-
-    def _report(self, batch: Batch, terms: dict[str, Term]) -> _Report:
-        names = list(terms)
-        values = torch.stack([terms[n].value.detach().float() for n in names]) if names else []
-        listed = values.tolist() if names else []
-        return _Report(
-            terms={
-                name: (value, terms[name].count, terms[name].weight)
-                for name, value in zip(names, listed, strict=True)
-            },
-            frames=tuple(zip(batch.sequences, batch.stamps_ns, strict=True)),
-            stop=self._stop.number,
-        )
-
-    def _check_terms(self, reports: Sequence[_Report]) -> None:
-        for report in reports:
-            for name, (value, _, _) in report.terms.items():
-                if not math.isfinite(value):
-                    raise TrainingError(f"loss term '{name}' is {value} {self._where([report])}")
-
-    def _check_norm(self, norm: float, reports: Sequence[_Report]) -> None:
-        # With 16-mixed the scaler leaves such a step out and tries a smaller scale.
-        if not math.isfinite(norm) and self.config.precision != '16-mixed':
-            self._stepper.zero_grad()
-            raise TrainingError(f'the norm of the gradients is {norm} {self._where(reports)}')
-
-    def _where(self, reports: Sequence[_Report]) -> str:
-        frames = ', '.join(f'{name} {ns}' for report in reports for name, ns in report.frames)
-        return (
-            f'at step {self.position.step + 1}, epoch {self.position.epoch}, frames (sequence, '
-            f'stamp in ns): {frames}; the weights before this step are in {LAST}'
-        )
-
-    def _clipped_norm(self) -> Tensor:
-        limit = self.config.optimiser.max_grad_norm
-        norm = self.fabric.clip_gradients(
-            self._module,
-            self._stepper,
-            max_norm=math.inf if limit is None else limit,
-            error_if_nonfinite=False,
-        )
-        assert norm is not None
-        return norm
-
-    def _advance(self) -> None:
-        here = self.position
-        self.position = replace(here, step=here.step + 1, batch=here.batch + 1)
 
     def _end_epoch(self) -> None:
-        is_last = self.position.epoch + 1 == self.config.epochs
-        is_due = (self.position.epoch + 1) % self.config.validation.every_epochs == 0
+        done = self.position.epoch + 1
         is_best = False
-        if self.data.val is not None and (is_due or is_last):
-            scores = self._validate(self.data.val)
+        if done == self.config.epochs or done % self.config.validation.every_epochs == 0:
+            if self.data.val is not None:
+                is_best = self._note_scores(self._validate(self.data.val))
             if self._stopped:
                 return
-            is_best = self._note_scores(scores)
-        self.position = replace(self.position, epoch=self.position.epoch + 1, batch=0)
+            self._show_examples()
+        self.position = replace(self.position, epoch=done, batch=0)
         if is_best:
             self.save(BEST)
         self.save(LAST)
 
     def _validate(self, dataset: DepthDataset) -> dict[str, BranchScores]:
-        self.recipe.eval()
         own = range(self.ranks.rank, len(dataset), self.ranks.count)
-        size = max(1, self.config.batch_size // self.ranks.count)
+        size = self.config.batch_size // self.ranks.count
         starts = range(0, len(own), size)
-        items = [[(index, 0) for index in own[s : s + size]] for s in starts]
+        stops = (*starts[1:], len(own))
+        items = [[(i, 0) for i in own[a:b]] for a, b in zip(starts, stops, strict=len(own) > 0)]
         loader = batches(dataset, items, self.config.workers, self.fabric.device)
         rules = ScoreRules(alignment=self.config.validation.alignment)
-        with self._averaged_weights(), self.fabric.autocast():
+        with self._deployed_weights(), self.fabric.autocast():
             scores = score(self.recipe, self._until_signal(loader), rules)
         parts = self.ranks.exchange((scores, self._stop.number))
         self._stopped = max(number for _, number in parts)
-        return merged(part for part, _ in parts)
+        return {} if self._stopped else merged(part for part, _ in parts)
 
-    def _averaged_weights(self) -> AbstractContextManager[None]:
+    def _deployed_weights(self) -> AbstractContextManager[None]:
+        self.recipe.eval()
         return nullcontext() if self._averaged is None else self._averaged.in_place()
 
     def _until_signal(self, loader: Iterator[Batch]) -> Iterator[Batch]:
@@ -384,9 +272,18 @@ class Trainer:
         self.best = value
         return True
 
-    def _save_in_time(self) -> None:
-        if time.monotonic() - self._saved_s > 60 * self.config.save_every_minutes:
-            self.save(LAST)
+    def _show_examples(self) -> None:
+        if self._log is not None:
+            with self._deployed_weights(), self.fabric.autocast():
+                picture = examples(self.recipe, self.data.pictures, self.fabric.device)
+            self._log.picture(self.position.step, self.position.epoch, picture)
+
+    def _save_what_is_good(self) -> None:
+        """Keep the state before the step that failed, when the disk allows it."""
+        if self._log is not None and self.position.step:
+            with suppress(TrainingError):
+                self.save(LAST)
+                self._log.say(f'the state after step {self.position.step} is in {LAST}')
 
     def save(self, name: str) -> None:
         """
@@ -408,23 +305,3 @@ class Trainer:
         )
         write_checkpoint(self.out / name, checkpoint)
         self._saved_s = time.monotonic()
-
-
-def _total_counts(reports: Sequence[_Report]) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for report in reports:
-        for name, (_, count, _) in report.terms.items():
-            totals[name] = totals.get(name, 0) + count
-    return totals
-
-
-def _global_means(
-    reports: Sequence[_Report], counts: dict[str, int]
-) -> dict[str, tuple[float, float]]:
-    """Return the mean over all processes, and the weight, of each term."""
-    result = {}
-    for name in counts:
-        parts = [report.terms[name] for report in reports if name in report.terms]
-        mean = sum(value * count for value, count, _ in parts) / counts[name]
-        result[name] = (mean, parts[0][2])
-    return result
