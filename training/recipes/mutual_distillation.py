@@ -151,9 +151,11 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
     def strength(self, epochs: float) -> float:
         """Return the weight of the distillation after so many epochs."""
         past = epochs - self.epochs_before
+        if past < 0:
+            return 0.0
         if past >= self.epochs_ramp:
             return self.distillation_weight
-        return self.distillation_weight * max(past, 0.0) / self.epochs_ramp
+        return self.distillation_weight * past / self.epochs_ramp
 
     def weighting_of(self, teacher: str) -> Weighting:
         """Return how the uncertainty of a branch decides whether it is believed."""

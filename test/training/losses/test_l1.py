@@ -16,9 +16,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from training.losses.l1 import l1
+from training.losses.l1 import l1, log_l1
 
 
 def test_l1_is_the_mean_over_hit_pixels_only() -> None:
@@ -29,6 +31,17 @@ def test_l1_is_the_mean_over_hit_pixels_only() -> None:
     loss.backward()
     assert loss.item() == 2.0
     assert depth.grad.tolist() == [[[[-0.5, 0.0, 0.5]]]]
+
+
+def test_log_l1_is_relative_and_over_hit_pixels_only() -> None:
+    depth = torch.tensor([[[[6.0, 5.0, 20.0]]]], requires_grad=True)
+    target = torch.tensor([[[[3.0, torch.nan, 40.0]]]])
+    hit = torch.tensor([[[[True, False, True]]]])
+    loss = log_l1(depth, target, hit)
+    loss.backward()
+    # Twice too far weighs as much as twice too near, at any distance.
+    assert loss.item() == pytest.approx(math.log(2))
+    torch.testing.assert_close(depth.grad.flatten(), torch.tensor([0.5 / 6, 0.0, -0.5 / 20]))
 
 
 def test_l1_gradient_is_that_of_finite_differences() -> None:
@@ -50,5 +63,6 @@ def test_l1_gradient_is_that_of_finite_differences() -> None:
 def test_l1_with_bad_input_says_what(
     target_shape: tuple[int, ...], hit: torch.Tensor, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
-        l1(torch.ones(1, 1, 2, 2), torch.ones(target_shape), hit)
+    for loss in (l1, log_l1):
+        with pytest.raises(ValueError, match=message):
+            loss(torch.ones(1, 1, 2, 2), torch.ones(target_shape), hit)

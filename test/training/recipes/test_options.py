@@ -1,0 +1,77 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Options: every wrong value, and every value that would do nothing, is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from depth_ros.errors import ConfigError
+import pytest
+from training.recipes.options import LidarOptions, VideoOptions
+
+
+@pytest.mark.parametrize('kind', [LidarOptions, VideoOptions])
+def test_defaults_are_valid(kind: Any) -> None:
+    kind()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'loss': 'l2'}, "loss = 'l2': must be one of nll, l1_nll"),
+        ({'loss': 'l1_nll', 'loss_space': 'feet'}, "loss_space = 'feet': must be one of metres"),
+        ({'filtering': 'on'}, "filtering = 'on': must be one of off, fixed_residual, hinge"),
+        ({'loss': 'l1_nll', 'l1_weight': 0.0}, 'l1_weight = 0.0: must be a positive number'),
+        ({'beta': -1.0}, 'beta = -1.0: must be a positive number'),
+        ({'max_lidar_m': float('inf')}, 'max_lidar_m = inf: must be a positive number'),
+        ({'filter_residual_m': 0.0}, 'filter_residual_m = 0.0: must be a positive number'),
+        ({'filter_weight': 0.0}, 'filter_weight = 0.0: must be a positive number'),
+        ({'filter_radius_px': -1}, 'filter_radius_px = -1: must be zero or more'),
+        ({'detach_depth': True}, 'detach_depth = True: with loss = nll nothing would train'),
+        ({'l1_weight': 2.0}, 'l1_weight = 2.0: has no effect with loss = nll'),
+        ({'loss_space': 'log'}, 'loss_space = log: has no effect with loss = nll'),
+        (
+            {'filtering': 'off', 'filter_weight': 0.2},
+            'filter_weight = 0.2: has no effect with filtering = off',
+        ),
+    ],
+)
+def test_bad_lidar_option_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LidarOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'pose': 'gps'}, "pose = 'gps': must be one of network, odometry"),
+        ({'photometric': 'ssim'}, "photometric = 'ssim': must be one of plain, nll"),
+        ({'photometric_weight': 0.0}, 'photometric_weight = 0.0: must be a positive number'),
+        ({'smoothness_weight': -1.0}, 'smoothness_weight = -1.0: must be zero or more'),
+        ({'travel_weight': float('nan')}, 'travel_weight = nan: must be zero or more'),
+        (
+            {'pose': 'odometry'},
+            'travel_weight = 0.05: with pose = odometry there is no motion to learn',
+        ),
+        (
+            {'pose': 'odometry', 'travel_weight': 0.0, 'pose_encoder': 'resnet50'},
+            'pose_encoder = resnet50: has no effect with pose = odometry',
+        ),
+    ],
+)
+def test_bad_video_option_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        VideoOptions(**options)

@@ -1,0 +1,157 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Pseudo-labels come from the real pipeline, in metres of the camera, where they are asked for."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+import math
+from pathlib import Path
+from test.engines.graphs import (
+    brightness_file,
+    BRIGHTNESS_GAIN,
+    window_card,
+    window_file,
+    with_output,
+)
+from test.synthetic import model_spec
+from test.training.recipes.batches import constant, plane_batch, unlabelled
+from typing import Any
+
+from depth_ros.engines.model_card import write_card
+from depth_ros.errors import ConfigError, ModelError
+import pytest
+import torch
+from training.recipes.teacher import Teacher, TeacherOptions
+from training.samples import Batch
+
+GREYS = (51, 102)
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a model whose depth is 100 m times the brightness, up to 30 m."""
+    path = brightness_file(tmp_path_factory.mktemp('teacher') / 'model.onnx')
+    card = with_output(model_spec(), focal_px=None, scale=1.0, min_depth_m=1.0, max_depth_m=30.0)
+    write_card(path, card)
+    return str(path)
+
+
+def grey_batch() -> Batch:
+    """Return two frames of 20 and 40 m to that model, the second without LiDAR."""
+    batch = unlabelled(plane_batch(), 1)
+    greys = torch.tensor(GREYS, dtype=torch.float64)[:, None, None, None] / 255
+    return replace(batch, image_B3HW=greys.expand_as(batch.image_B3HW).clone())
+
+
+def teacher_of(model: str, **options: Any) -> Teacher:
+    return Teacher(TeacherOptions(model=model, engine='onnxruntime', **options))
+
+
+def test_depth_is_that_of_the_model_and_unknown_beyond_its_range(model: str) -> None:
+    depths = teacher_of(model, where='all').depths(grey_batch())
+    assert depths.dtype == torch.float64
+    wanted = torch.full_like(depths[0], BRIGHTNESS_GAIN * GREYS[0] / 255)
+    torch.testing.assert_close(depths[0], wanted, rtol=1e-6, atol=0)
+    assert not torch.isfinite(depths[1]).any()
+
+
+def test_metres_follow_the_focal_length_of_each_frame(tmp_path: Path) -> None:
+    path = brightness_file(tmp_path / 'model.onnx')
+    card = with_output(model_spec(), scale=1.0, min_depth_m=0.1, max_depth_m=90.0, focal_px=40.0)
+    write_card(path, card)
+    batch = replace(grey_batch(), image_B3HW=grey_batch().image_B3HW[:1].repeat(2, 1, 1, 1))
+    K = batch.K_B33.clone()
+    K[1, 0, 0] *= 1.5
+    depths = teacher_of(str(path), where='all').depths(replace(batch, K_B33=K))
+    # At the size of the model's input the focal length shrinks with the width.
+    at_input = float(K[0, 0, 0]) * card.input.width / batch.image_B3HW.shape[-1]
+    first = BRIGHTNESS_GAIN * GREYS[0] / 255 * at_input / 40.0
+    assert depths[0].mean().item() == pytest.approx(first, rel=1e-5)
+    assert depths[1].mean().item() == pytest.approx(1.5 * first, rel=1e-5)
+
+
+def test_where_decides_which_pixels_are_taught(model: str) -> None:
+    batch = grey_batch()
+    batch = replace(batch, image_B3HW=batch.image_B3HW[:1].repeat(2, 1, 1, 1))
+    seen = batch.seen_B1HW.clone()
+    seen[:, :, :10] = False
+    batch = replace(batch, seen_B1HW=seen)
+    hits, shown = int(batch.valid_B1HW.sum()), int(seen.sum())
+    wanted = {'unlabelled': shown // 2, 'unhit': shown - hits, 'all': shown}
+    for where, count in wanted.items():
+        (term,) = (
+            teacher_of(model, where=where).term(constant(20.0)(batch.image_B3HW), batch).values()
+        )
+        assert term.count == count
+    assert teacher_of(model).term(constant(20.0)(batch.image_B3HW), plane_batch()) == {}
+
+
+@pytest.mark.parametrize(
+    ('loss', 'wanted'), [('log', math.log(25 / 20)), ('nll', 5 / math.e + 1.0)]
+)
+def test_loss_is_the_formula_over_all_scales(model: str, loss: str, wanted: float) -> None:
+    batch = grey_batch()
+    prediction = constant(25.0, 1.0, scales=2)(batch.image_B3HW)
+    teacher = teacher_of(model, where='all', loss=loss, weight=0.5)
+    (term,) = teacher.term(prediction, batch).values()
+    # The second frame is out of the teacher's range.
+    assert term.count == batch.image_B3HW[0, 0].numel()
+    assert term.value.item() == pytest.approx(wanted, rel=1e-6)
+    assert term.weight == 0.5
+
+
+def test_frames_that_are_not_asked_about_are_not_run(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher, batch = teacher_of(model), grey_batch()
+    frames = []
+    process = teacher._pipeline.process
+    monkeypatch.setattr(
+        teacher._pipeline, 'process', lambda f, **o: frames.append(f.stamp_ns) or process(f, **o)
+    )
+    teacher.depths(batch)
+    assert frames == [batch.stamps_ns[1]]
+
+
+def test_copies_share_the_model_and_missing_files_are_told_when_asked(model: str) -> None:
+    teacher = teacher_of(model)
+    teacher.depths(grey_batch())
+    assert copy.deepcopy(teacher) is teacher
+    missing = teacher_of('no_such_model.onnx')
+    with pytest.raises(ModelError, match='no_such_model'):
+        missing.depths(grey_batch())
+
+
+def test_model_with_memory_is_refused(tmp_path: Path) -> None:
+    path = window_file(tmp_path / 'window.onnx')
+    write_card(path, window_card())
+    with pytest.raises(ModelError, match='looks at several frames'):
+        teacher_of(str(path)).depths(grey_batch())
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'model': ' '}, "model = '': must name"),
+        ({'model': 'x', 'where': 'sky'}, "where = 'sky': must be one of unlabelled, unhit, all"),
+        ({'model': 'x', 'loss': 'l2'}, "loss = 'l2': must be one of log, nll"),
+        ({'model': 'x', 'weight': 0.0}, 'weight = 0.0: must be a positive number'),
+    ],
+)
+def test_bad_option_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TeacherOptions(**options)
