@@ -114,7 +114,5 @@ def _matrix(path: Path, content: Mapping[str, Any], key: str) -> tuple[float, ..
     value = _value(path, content, key)
     data = value.get('data') if isinstance(value, dict) else None
     if not isinstance(data, list) or not all(isinstance(v, (int, float)) for v in data):
-        raise ConfigError(
-            f"camera file '{path}': {key}.data = {data!r}: must be a list of numbers"
-        )
+        raise ConfigError(f"camera file '{path}': {key}.data = {data!r}: must be numbers")
     return tuple(float(v) for v in data)
