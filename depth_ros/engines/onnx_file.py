@@ -34,8 +34,9 @@ from depth_ros.errors import ModelError
 # Field numbers of onnx.proto, by message.
 MODEL_IR_VERSION, MODEL_GRAPH, MODEL_METADATA = 1, 7, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
-GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 5, 11, 12
-TENSOR_NAME, TENSOR_EXTERNAL_DATA = 8, 13
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT = 1, 5, 11, 12
+NODE_OPERATOR = 4
+TENSOR_DATA_TYPE, TENSOR_NAME, TENSOR_EXTERNAL_DATA = 2, 8, 13
 VALUE_NAME, VALUE_TYPE = 1, 2
 TYPE_TENSOR = 1
 TENSOR_TYPE_ELEMENT, TENSOR_TYPE_SHAPE = 1, 2
@@ -172,19 +173,33 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def graph_contents(path: Path) -> tuple[set[str], set[str]]:
+    """
+    Return the operators of a graph and the types of its weights, without those of subgraphs.
+
+    :raises ModelError: the file cannot be read.
+    """
+    operators: set[str] = set()
+    types: set[str] = set()
+    for field in _graph_fields(path):
+        if field.number == GRAPH_NODE:
+            operators.add(_last_text(field.message(), NODE_OPERATOR))
+        elif field.number == GRAPH_INITIALIZER:
+            types.update(
+                ELEMENT_TYPES.get(each.integer(), 'unknown')
+                for each in _fields(field.message())
+                if each.number == TENSOR_DATA_TYPE
+            )
+    return operators, types
+
+
 def weight_files(path: Path) -> tuple[Path, ...]:
     """
     Return the files beside an ONNX file that hold weights of its graph, sorted.
 
     :raises ModelError: the file cannot be read.
     """
-    names: set[str] = set()
-    try:
-        for field in _fields(_map(path)):
-            if field.number == MODEL_GRAPH:
-                names.update(_locations(field.message()))
-    except ValueError as error:
-        raise ModelError(f'{path}: not an ONNX model, or truncated ({error})') from None
+    names = {name for field in _graph_fields(path) for name in _locations(field)}
     return tuple(path.parent / name for name in sorted(names))
 
 
@@ -197,15 +212,22 @@ def model_sha256(path: Path) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _locations(graph: memoryview) -> Iterator[str]:
-    for tensor in _fields(graph):
-        if tensor.number != GRAPH_INITIALIZER:
-            continue
-        for field in _fields(tensor.message()):
-            if field.number == TENSOR_EXTERNAL_DATA:
-                key, value = _entry(field.message())
-                if key == LOCATION_KEY:
-                    yield value
+def _graph_fields(path: Path) -> list[_Field]:
+    try:
+        graphs = [f.message() for f in _fields(_map(path)) if f.number == MODEL_GRAPH]
+        return [field for graph in graphs for field in _fields(graph)]
+    except ValueError as error:
+        raise ModelError(f'{path}: not an ONNX model, or truncated ({error})') from None
+
+
+def _locations(tensor: _Field) -> Iterator[str]:
+    if tensor.number != GRAPH_INITIALIZER:
+        return
+    for field in _fields(tensor.message()):
+        if field.number == TENSOR_EXTERNAL_DATA:
+            key, value = _entry(field.message())
+            if key == LOCATION_KEY:
+                yield value
 
 
 def _map(path: Path) -> memoryview:
