@@ -143,7 +143,7 @@ class Ours:
         }
 
     def _process(self, message: Image) -> DepthEstimate:
-        frame = frame_from(message, self._camera)
+        frame = frame_from(message, self._camera, message.header.frame_id)
         buffers = OutputBuffers(
             depth_HW=self._depth.pixels(CAMERA), uncertainty_HW=self._sigma.pixels(CAMERA)
         )

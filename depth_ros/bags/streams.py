@@ -48,6 +48,7 @@ from depth_ros.core.message_fields import (
     decode_compressed_image,
     decode_image,
     read_xyz,
+    shared_frame_id,
     stamp_ns,
 )
 from depth_ros.errors import BagError, FrameError
@@ -126,15 +127,10 @@ def _frame(message: Any, image_HW3: ImageU8, stamp: int, known: _KnownCamera, to
         raise FrameError(
             f"image has size {width}x{height}: camera_info of '{topic}' is for {w}x{h}"
         )
-    frame_id = str(message.header.frame_id)
-    if frame_id and known.frame_id and frame_id != known.frame_id:
-        raise FrameError(
-            f"image has frame '{frame_id}': camera_info of '{topic}' is for '{known.frame_id}'"
-        )
     return Frame(
         image_HW3=image_HW3,
         stamp_ns=stamp,
-        frame_id=frame_id or known.frame_id,
+        frame_id=shared_frame_id(str(message.header.frame_id), known.frame_id, topic),
         camera=known.camera,
     )
 

@@ -93,6 +93,20 @@ def _rotation_or_identity(values: Any) -> tuple[float, ...]:
     return rotation if any(rotation) else (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
+def shared_frame_id(image_frame: str, info_frame: str, info_topic: str) -> str:
+    """
+    Return the frame of a camera; one of image and camera_info may leave it empty.
+
+    :param info_topic: for the sentence of the error.
+    :raises FrameError: they name two frames: the calibration is probably of another camera.
+    """
+    if image_frame and info_frame and image_frame != info_frame:
+        raise FrameError(
+            f"image has frame '{image_frame}': camera_info of '{info_topic}' is for '{info_frame}'"
+        )
+    return image_frame or info_frame
+
+
 def decode_image(message: Any) -> ImageU8:
     """
     Return the bgr image, (H, W, 3) uint8, of a sensor_msgs/Image.

@@ -26,7 +26,7 @@ from typing import Any
 from depth_ros.core.camera import CameraModel
 from depth_ros.core.config import NodeConfig
 from depth_ros.core.datatypes import DepthEstimate, Frame
-from depth_ros.core.message_fields import camera_from_info
+from depth_ros.core.message_fields import camera_from_info, shared_frame_id
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.errors import FrameError
 from depth_ros.nodes.frame_mailbox import Mailbox
@@ -140,14 +140,17 @@ class DepthWorker:
         )
 
     def _frame(self, message: Any) -> Frame:
-        with _losing(Drop.BAD_CAMERA_INFO):
-            camera = self._camera()
-        with _losing(Drop.BAD_IMAGE):
-            return frame_from(message, camera)
-
-    def _camera(self) -> CameraModel:
-        """Return the newest calibration; parsed again only when a new message came."""
         info = self._hooks.camera_info()
+        with _losing(Drop.BAD_CAMERA_INFO):
+            camera = self._camera(info)
+        with _losing(Drop.MISMATCH):
+            frames = message.header.frame_id, info.header.frame_id
+            frame_id = shared_frame_id(*frames, 'camera_info')
+        with _losing(Drop.BAD_IMAGE):
+            return frame_from(message, camera, frame_id)
+
+    def _camera(self, info: Any) -> CameraModel:
+        """Return a calibration; parsed again only when a new message came."""
         known, camera = self._camera_of
         if camera is None or info is not known:
             is_rectified = not self._hooks.config().rectify

@@ -69,17 +69,18 @@ LAYOUTS: dict[str, tuple[np.dtype[Any], int]] = {
 }
 
 
-def frame_from(message: Image | CompressedImage, camera: CameraModel) -> Frame:
+def frame_from(message: Image | CompressedImage, camera: CameraModel, frame_id: str) -> Frame:
     """
     Return the frame of a raw or compressed image.
 
+    :param frame_id: of the camera; drivers leave that of the image or of camera_info empty.
     :raises FrameError: the image cannot be decoded.
     """
     is_raw = isinstance(message, Image)
     return Frame(
         image_HW3=decode_image(message) if is_raw else decode_compressed_image(message),
         stamp_ns=stamp_ns(message.header),
-        frame_id=message.header.frame_id,
+        frame_id=frame_id,
         camera=camera,
     )
 

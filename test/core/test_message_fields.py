@@ -24,6 +24,7 @@ from depth_ros.core.message_fields import (
     ENCODINGS,
     read_field,
     read_xyz,
+    shared_frame_id,
     stamp_ns,
 )
 from depth_ros.errors import FrameError
@@ -63,6 +64,19 @@ def image(encoding, array, *, pad=0, tail=True) -> Message:
 )
 def test_colour_encodings_give_the_same_bgr(encoding, array, pad):
     np.testing.assert_array_equal(decode_image(image(encoding, array, pad=pad)), BGR)
+
+
+@pytest.mark.parametrize(
+    ('image', 'info', 'frame'),
+    [('left', 'left', 'left'), ('left', '', 'left'), ('', 'left', 'left'), ('', '', '')],
+)
+def test_shared_frame_may_be_told_by_one_of_the_two(image, info, frame):
+    assert shared_frame_id(image, info, '/info') == frame
+
+
+def test_shared_frame_of_two_cameras_is_refused_with_both():
+    with pytest.raises(FrameError, match="frame 'left': camera_info of '/info' is for 'right'"):
+        shared_frame_id('left', 'right', '/info')
 
 
 @pytest.mark.parametrize('encoding', ['mono8', '8UC1'])

@@ -26,6 +26,7 @@ from typing import Any
 
 from depth_ros.nodes.outputs import DEPTH
 import pytest
+from std_msgs.msg import Header
 
 pytestmark = pytest.mark.dds
 
@@ -61,6 +62,11 @@ BAD_INPUT: dict[str, tuple[Spoil, str, str]] = {
     'k_zero': (set_info(k=[0.0] * 9, p=[0.0] * 12), 'bad camera_info', 'fx = 0.0'),
     'k_nan': (set_info(k=[float('nan'), *K[1:]]), 'bad camera_info', 'nan'),
     'bad_model': (set_info(distortion_model='magic'), 'bad camera_info', "'magic'"),
+    'other_frame': (
+        set_info(header=Header(frame_id='rear_optical')),
+        'image and camera_info disagree',
+        "is for 'rear_optical'",
+    ),
     'wrong_size': (set_info(width=640, height=480), 'image and camera_info disagree', '640x480'),
 }
 
@@ -85,6 +91,17 @@ def test_bad_input_is_dropped_counted_and_named(live: Live, case: str) -> None:
     # The stream goes on.
     camera.connect(DEPTH)
     assert node.process.poll() is None
+
+
+def test_frame_that_the_image_leaves_empty_is_that_of_camera_info(live: Live) -> None:
+    _, camera = live
+    camera.connect(DEPTH)
+    now_ns = time.time_ns()
+    image = graph.image_message(graph.grey(99), now_ns)
+    image.header.frame_id = ''
+    camera.send(image, graph.camera_info(now_ns))
+    depth = camera.answer_to(now_ns, (DEPTH,))[DEPTH]
+    assert depth.header.frame_id == graph.FRAME_ID
 
 
 def test_a_flood_of_bad_frames_warns_at_most_once_a_second(live: Live) -> None:

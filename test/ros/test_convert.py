@@ -89,7 +89,7 @@ def test_frame_from_any_encoding_and_padding_has_the_bgr_of_the_pixels(
 ) -> None:
     shape = (height, width, CHANNELS[encoding])
     pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    frame = convert.frame_from(image(pixels, encoding, padding), camera(width, height))
+    frame = convert.frame_from(image(pixels, encoding, padding), camera(width, height), 'optical')
     order = [2, 1, 0] if encoding.startswith('rgb') else [0, 1, 2]
     expected = pixels.repeat(3, axis=2) if encoding == 'mono8' else pixels[:, :, order]
     assert np.array_equal(frame.image_HW3, expected)
@@ -98,7 +98,7 @@ def test_frame_from_any_encoding_and_padding_has_the_bgr_of_the_pixels(
 
 def test_frame_from_bgr8_without_padding_is_not_copied() -> None:
     message = image(np.zeros((4, 5, 3), np.uint8), 'bgr8')
-    frame = convert.frame_from(message, camera(5, 4))
+    frame = convert.frame_from(message, camera(5, 4), 'optical')
     message.data[0] = 77
     assert frame.image_HW3[0, 0, 0] == 77
 
@@ -106,12 +106,12 @@ def test_frame_from_bgr8_without_padding_is_not_copied() -> None:
 def test_frame_from_compressed_image_is_decoded() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     message = CompressedImage(format='png', data=cv2.imencode('.png', pixels)[1].tobytes())
-    assert np.array_equal(convert.frame_from(message, camera(8, 6)).image_HW3, pixels)
+    assert np.array_equal(convert.frame_from(message, camera(8, 6), 'optical').image_HW3, pixels)
 
 
 def test_frame_from_broken_compressed_image_is_refused() -> None:
     with pytest.raises(FrameError, match='compressed image of 3 bytes'):
-        convert.frame_from(CompressedImage(format='jpeg', data=b'abc'), camera(8, 6))
+        convert.frame_from(CompressedImage(format='jpeg', data=b'abc'), camera(8, 6), 'optical')
 
 
 def test_camera_info_states_a_rectified_image_and_is_new_each_time() -> None:
