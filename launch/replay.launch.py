@@ -16,6 +16,7 @@
 Play a bag once through the live node, record its depth, and score it against the bag's LiDAR.
 
     ros2 launch depth_ros replay.launch.py bag:=BAG output:=FOLDER
+    ros2 launch depth_ros replay.launch.py bag:=BAG loop:=true evaluation:=false
 
 All arguments of mono_depth.launch.py are taken as well.
 """
@@ -63,7 +64,7 @@ def _actions(context):
     folder = Path(get_package_share_directory('depth_ros'), 'launch')
     source = PythonLaunchDescriptionSource(str(folder / 'mono_depth.launch.py'))
     node = IncludeLaunchDescription(source, launch_arguments=arguments.items())
-    replay = _program('replay_bag', bag, '--rate', given['rate'])
+    replay = _program('replay_bag', *choices.replay_command(given))
     if not choices.is_true('evaluation', given['evaluation']):
         return [node, replay, _after(replay, Shutdown(reason='the bag has ended'))]
     recorded = str(output / 'recorded')

@@ -82,6 +82,7 @@ ARGUMENTS: Mapping[str, Argument] = {
 REPLAY_ARGUMENTS: Mapping[str, Argument] = {
     'bag': Argument('Bag with a camera, and with LiDAR for the score.'),
     'rate': Argument('Speed of the replay; 1 = real time.', default='1.0'),
+    'loop': Argument('Start over at the end, to look at it; not with the score.', default=FALSE),
     'evaluation': Argument('Record the depth and score it.', default=TRUE),
     'output': Argument('Folder of the recording and the score.', default='replay'),
 }
@@ -188,6 +189,23 @@ def misspelt(given: Mapping[str, str]) -> list[str]:
         for name, match in matches
         if match
     ]
+
+
+def replay_command(given: Mapping[str, str]) -> list[str]:
+    """
+    Return the arguments of replay_bag.
+
+    :raises ConfigError: a replay without end is to be scored, which begins at its end.
+    """
+    arguments = [given['bag'], '--rate', given['rate']]
+    if not is_true('loop', given['loop']):
+        return arguments
+    if is_true('evaluation', given['evaluation']):
+        raise ConfigError(
+            f'launch argument loop:={given["loop"]}: a replay without end has no score, give '
+            f'evaluation:={FALSE} as well'
+        )
+    return [*arguments, '--loop']
 
 
 def recorded_topics(given: Mapping[str, str]) -> list[str]:

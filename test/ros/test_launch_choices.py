@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depth_ros.cli.replay_bag import parser
 from depth_ros.errors import ConfigError
 from depth_ros.ros import launch_choices as choices
 import pytest
@@ -121,6 +122,25 @@ def test_recorded_topics_are_in_the_namespace_of_the_node() -> None:
 def test_replay_arguments_do_not_hide_those_of_the_node() -> None:
     assert not set(choices.REPLAY_ARGUMENTS) & set(choices.ARGUMENTS)
     assert choices.misspelt(given(**dict.fromkeys(choices.REPLAY_ARGUMENTS, 'x'))) == []
+
+
+def replayed(**arguments: str) -> list[str]:
+    defaults = {name: a.default for name, a in choices.REPLAY_ARGUMENTS.items()}
+    return choices.replay_command({**defaults, 'bag': 'drive', **arguments})
+
+
+def test_replay_command_plays_once_unless_told_to_loop() -> None:
+    assert replayed(rate='0.5') == ['drive', '--rate', '0.5']
+    looped = replayed(loop='true', evaluation='false')
+    assert looped == ['drive', '--rate', '1.0', '--loop']
+    assert parser().parse_args(looped).loop is True
+
+
+def test_replay_without_end_is_not_scored() -> None:
+    with pytest.raises(ConfigError, match='loop:=True: a replay without end has no score'):
+        replayed(loop='True')
+    with pytest.raises(ConfigError, match='loop:=forever: must be true or false'):
+        replayed(loop='forever', evaluation='false')
 
 
 def test_image_arguments_of_a_raw_topic_name_it() -> None:
