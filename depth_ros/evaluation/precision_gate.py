@@ -84,12 +84,12 @@ def make_variant(
     *,
     topics: Topics,
     say: Say,
-    frames: int = 0,
+    count: int = 0,
 ) -> GateReport:
     """
     Convert a model, judge it on a bag with LiDAR, and write it where it passes.
 
-    :param frames: judge on the first so many; 0: on all.
+    :param count: judge on the first so many; 0: on all.
     :raises ModelError: it does not pass (nothing is written), or cannot be converted.
     :raises BagError: the bag has no usable frames or LiDAR.
     """
@@ -102,7 +102,7 @@ def make_variant(
         say(f'converting {source} to {precision}')
         tool = convert(source, made, precision, pictures)
         say(f'judging fp32 and {precision} on {bag}')
-        report = judge(source, made, precision, bag, topics, frames)
+        report = judge(source, made, precision, bag, topics, count)
         if not report.passed:
             raise ModelError(
                 f'{source} as {precision} is refused: {report}. Use fp32'
@@ -115,7 +115,7 @@ def make_variant(
 
 
 def judge(
-    source: Path, variant: Path, precision: str, bag: Path, topics: Topics, frames: int = 0
+    source: Path, variant: Path, precision: str, bag: Path, topics: Topics, count: int = 0
 ) -> GateReport:
     """
     Score a model and its variant on the same frames.
@@ -128,7 +128,7 @@ def judge(
             judged = Path(folder) / 'twin.onnx'
             write_rounding_twin(variant, judged)
             write_card(judged, read_card(source))
-        config = EvaluationConfig(pictures=0, frames=frames)
+        config = EvaluationConfig(pictures=0, frames=count)
         exact = _scores(source, bag, topics, config, Path(folder) / 'fp32')
         coarse = _scores(judged, bag, topics, config, Path(folder) / precision)
     wanted, got = exact['depth']['abs_rel'], coarse['depth']['abs_rel']

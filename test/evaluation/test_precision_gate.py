@@ -83,7 +83,9 @@ def test_make_variant_fp16_of_the_shipped_model_passes_and_carries_the_figures(t
 def test_make_variant_int8_of_the_shipped_model_is_refused_with_the_figures(tmp_path):
     target = tmp_path / 'int8.onnx'
     with pytest.raises(ModelError) as caught:
-        make_variant(resolve_model('default'), target, 'int8', CLIP, topics=Topics(), say=quiet)
+        make_variant(
+            resolve_model('default'), target, 'int8', CLIP, topics=Topics(), say=quiet, count=4
+        )
     sentence = str(caught.value)
     assert 'as int8 is refused: AbsRel against LiDAR 0.' in sentence
     assert 'allowed 2 %, on 4 frames of kitti_0005' in sentence
