@@ -25,9 +25,11 @@ import sys
 from test.project import ROOT
 from test.training import drives
 
+import numpy as np
 import pytest
 from training import prepare_sequence
 from training.dataset_format import DatasetError
+from training.prepare_options import ObjectSource
 
 
 class Stopped(Exception):  # noqa: N818
@@ -105,6 +107,35 @@ def test_what_was_dropped_is_the_same_after_a_stop(
     assert told.count(('frame', drives.stamp(3))) == 1
     assert told.count(('sweep', drives.stamp(2))) == 1
     assert sum(what == 'odometry' for what, _ in told) == 8
+
+
+def masked_drive(path: Path) -> Path:
+    """Write a drive whose masks are late once, of another size once, and missing once."""
+    messages = [drives.static()]
+    for index in range(5):
+        size = (10, 10) if index == 1 else (drives.HEIGHT, drives.WIDTH)
+        at = drives.stamp(index - 2 if index == 3 else index)
+        mask = drives.MAKE.image(at, drives.CAMERA, np.ones(size, np.uint8), 'mono8')
+        messages += [drives.info(index), drives.cloud(index), drives.image(index)]
+        messages += [] if index == 4 else [('/mask', drives.stamp(index), mask)]
+    return drives.write(path, messages)
+
+
+@pytest.mark.parametrize('writes', [2, 3, 5, 7, 9, 12])
+def test_masks_are_the_same_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    bag, source = masked_drive(tmp_path / 'bag'), ObjectSource(topic='/mask', kind='mask')
+    options = {'objects': source, 'overlay_every': 2}
+    whole = drives.files(drives.made(tmp_path / 'one' / 'out', bag, **options))
+    assert sum('/objects/' in name for name in whole) == 2
+    out = tmp_path / 'two' / 'out'
+    with monkeypatch.context() as patch:
+        stop_after(patch, writes)
+        with pytest.raises(Stopped):
+            drives.made(out, bag, **options)
+    drives.made(out, bag, **options)
+    assert drives.files(out) == whole
 
 
 def test_resume_does_not_make_finished_frames_again(

@@ -279,7 +279,7 @@ def test_loose_calibration_is_refused(
     folder.mkdir()
     v, u = np.mgrid[:240, :320].astype(np.float32)
     # A board of rubber: each photo is bent in another way, as no lens does.
-    for number, turn in enumerate(chessboards.TURNS * 4):
+    for number, turn in enumerate(chessboards.TURNS * 9):
         wave = 4.5 * np.sin(u / 35 + number).astype(np.float32)
         bent = cv2.remap(
             chessboards.photo(turn), u, v + wave, cv2.INTER_LINEAR, borderValue=(220,)
