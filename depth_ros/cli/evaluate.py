@@ -29,10 +29,8 @@ import shlex
 import sys
 from typing import Any
 
-from depth_ros.core.lidar import OcclusionFilter
-from depth_ros.core.metrics import CROPS, ScoreRules
+from depth_ros.cli.evaluate_options import add_options, check_effects, config_of, topics_of
 from depth_ros.errors import DepthRosError
-from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.report import METRIC_TITLES, METRICS_FILE, number
 from depth_ros.evaluation.run import evaluate, evaluate_recorded, Evaluation
 from rich.console import Console
@@ -47,8 +45,6 @@ from rich.progress import (
 from rich.table import Table
 
 PROGRAM = 'python -m depth_ros.cli.evaluate'
-RULES = ScoreRules()
-DEFAULTS = EvaluationConfig()
 # What shells report for a program that SIGINT has ended.
 INTERRUPTED = 130
 
@@ -81,14 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluation(options: argparse.Namespace, command: str, on_frame: Any) -> Evaluation:
-    topics = Topics(
-        image=options.image_topic,
-        camera_info=options.camera_info_topic,
-        lidar=options.lidar_topic,
-        odometry=options.odometry_topic,
-    )
-    config = _config(options)
-    common = {'topics': topics, 'config': config, 'command': command, 'on_frame': on_frame}
+    common: dict[str, Any] = {
+        'topics': topics_of(options),
+        'config': config_of(options),
+        'command': command,
+        'on_frame': on_frame,
+        'resume': options.resume,
+    }
     if options.predictions is not None:
         return evaluate_recorded(
             options.bag,
@@ -107,115 +102,16 @@ def _evaluation(options: argparse.Namespace, command: str, on_frame: Any) -> Eva
     )
 
 
-def _config(options: argparse.Namespace) -> EvaluationConfig:
-    rules = ScoreRules(
-        crop=options.crop,
-        cap_m=options.cap,
-        min_depth_m=options.min_depth,
-        alignment=options.alignment,
-    )
-    return EvaluationConfig(
-        rules=rules,
-        max_sync_ms=options.max_sync_ms,
-        lidar_depth='kitti_export' if options.points_from_lidar_forward else 'camera_z',
-        occlusion=OcclusionFilter() if options.occlusion_filter else None,
-        motion_compensation=options.motion_compensation,
-        rectify=not options.image_is_rectified,
-        frames=options.frames,
-        pictures=options.pictures,
-    )
-
-
 def _parsed(given: Sequence[str]) -> argparse.Namespace:
-    parser = _parser()
-    options = parser.parse_args(given)
-    is_recorded = options.predictions is not None
-    # Option, its value, whether this run uses it: nothing that is given is ignored.
-    conditions = (
-        ('--engine', options.engine, not is_recorded),
-        ('--threads', options.threads, not is_recorded),
-        ('--depth-topic', options.depth_topic, is_recorded),
-        ('--odometry-topic', options.odometry_topic, options.motion_compensation),
-    )
-    for option, value, is_used in conditions:
-        if value is not None and not is_used:
-            parser.error(f'{option} {value} has no effect in this run: leave it out')
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description='Score metric depth against the LiDAR of a bag.'
     )
     parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
     parser.add_argument('--output', type=Path, required=True, help='folder for the results')
-    _add_model_options(parser)
-    _add_input_options(parser)
-    _add_protocol_options(parser)
-    return parser
-
-
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument('--model', help="shipped name or ONNX file (default 'default')")
-    source.add_argument(
-        '--predictions',
-        type=Path,
-        metavar='RECORDING',
-        help='score depth that a node has published, from the bag where it was recorded',
-    )
-    parser.add_argument('--depth-topic', help='of the recording (default: */depth/image_rect)')
-    parser.add_argument('--engine', help="back end of the model (default 'auto')")
-    parser.add_argument('--threads', type=int, help='of the engine (default 0: physical cores)')
-
-
-def _add_input_options(parser: argparse.ArgumentParser) -> None:
-    for kind in ('image', 'camera-info', 'lidar', 'odometry'):
-        parser.add_argument(f'--{kind}-topic', help='default: the only one of its type')
-    parser.add_argument(
-        '--image-is-rectified',
-        action='store_true',
-        help='the images are rectified already, whatever camera_info says of distortion',
-    )
-    parser.add_argument(
-        '--frames', type=int, default=DEFAULTS.frames, help='score the first N (0: all)'
-    )
-    parser.add_argument(
-        '--pictures', type=int, default=DEFAULTS.pictures, help='frames to draw (%(default)s)'
-    )
-
-
-def _add_protocol_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--crop', choices=sorted(CROPS), default=RULES.crop, help='%(default)s')
-    parser.add_argument('--cap', type=float, default=RULES.cap_m, help='largest truth [m]')
-    parser.add_argument('--min-depth', type=float, default=RULES.min_depth_m, help='least [m]')
-    parser.add_argument(
-        '--alignment',
-        choices=('none', 'median'),
-        default=RULES.alignment,
-        help='median: scale each frame to the LiDAR (not metric any more)',
-    )
-    parser.add_argument(
-        '--max-sync-ms',
-        type=float,
-        default=DEFAULTS.max_sync_ms,
-        help='largest gap between the stamps of image and sweep (%(default)s)',
-    )
-    parser.add_argument(
-        '--points-from-lidar-forward',
-        action='store_true',
-        help='truth as in the published KITTI rows: forward distance in the LiDAR frame',
-    )
-    parser.add_argument(
-        '--occlusion-filter',
-        action='store_true',
-        help='drop LiDAR points that the camera cannot see',
-    )
-    parser.add_argument(
-        '--motion-compensation',
-        action='store_true',
-        help='move LiDAR points to the time of the image by odometry',
-    )
+    add_options(parser)
+    options = parser.parse_args(given)
+    check_effects(parser, options)
+    return options
 
 
 @contextmanager
@@ -250,6 +146,8 @@ def _print_summary(console: Console, result: dict[str, Any]) -> None:
         'pixels without prediction',
         highlight=False,
     )
+    if result['accuracy'] != 'measured':
+        console.print(f'Accuracy: {result["accuracy"]}', markup=False, highlight=False)
     for reason, number_of in frames['skipped'].items():
         console.print(f'not scored: {number_of} x {reason}', markup=False, highlight=False)
     _print_uncertainty(console, result['uncertainty'])

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-STEP_PX = 4
+# About so many pixels of a region are looked at, evenly spread.
+TARGET_PIXELS = 4000
 TRIM_SHARE = 0.7
 ROUNDS = 5
 MIN_PIXELS = 100
@@ -60,9 +61,11 @@ class Region:
             )
 
     def pixels(self, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return rows and columns of every STEP_PX-th pixel inside."""
-        rows = np.arange(int(self.top * height), int(self.bottom * height), STEP_PX)
-        cols = np.arange(int(self.left * width), int(self.right * width), STEP_PX)
+        """Return rows and columns of an even spread of the pixels inside."""
+        top, bottom = int(self.top * height), int(self.bottom * height)
+        left, right = int(self.left * width), int(self.right * width)
+        step = max(1, math.isqrt((bottom - top) * (right - left) // TARGET_PIXELS))
+        rows, cols = np.arange(top, bottom, step), np.arange(left, right, step)
         return np.repeat(rows, len(cols)), np.tile(cols, len(rows))
 
 

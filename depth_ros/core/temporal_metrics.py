@@ -44,7 +44,7 @@ Vector = NDArray[np.float64]
 
 STEP_PX = 6
 FLOW_WIDTH_PX = 240
-MIN_POINTS = 100
+MIN_POINTS = 50
 # TCM: range, largest motion that the truth itself shows [m], share of errors kept.
 TCM_MAX_M = 50.0
 TCM_STATIC_M = 0.3

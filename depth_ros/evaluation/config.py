@@ -18,15 +18,21 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 import math
-from typing import Any, get_args
+from typing import Any, get_args, Literal
 
 from depth_ros.core.lidar import DepthConvention, OcclusionFilter
 from depth_ros.core.metrics import ScoreRules
+from depth_ros.core.plane_checks import Region
 from depth_ros.errors import ConfigError
 
 # With fewer scored pixels than this a frame's metrics say more about chance than about the
 # model (a share such as a1 moves by 2 % a pixel): the frame is reported, not averaged.
+TruthKind = Literal['sweep', 'accumulated', 'image', 'none']
+CheckGroup = Literal['temporal', 'cloud', 'boundary', 'planes']
+CHECK_GROUPS: tuple[CheckGroup, ...] = get_args(CheckGroup)
+
 MIN_SCORED_PIXELS = 50
+MAX_ACCUMULATED_SWEEPS = 50
 NS_PER_MS = 1_000_000
 
 
@@ -38,6 +44,7 @@ class Topics:
     camera_info: str | None = None
     lidar: str | None = None
     odometry: str | None = None
+    truth: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,12 @@ class EvaluationConfig:
         rectify: images of a distorted camera are rectified first; False: they already are.
         frames: score only the first ones of the bag; 0: all.
         pictures: how many frames to draw.
+        truth: 'sweep' one LiDAR sweep; 'accumulated' that and those before it, moved by odometry,
+            without what is hidden; 'image' depth images of the bag (``Topics.truth``); 'none'.
+        accumulated_sweeps: how many sweeps 'accumulated' takes together.
+        checks: groups of further metrics to compute.
+        wall: where in the image there is a flat wall to be checked; None: nowhere.
+        lidar_offset_ms: added to the stamps of the LiDAR, to correct its clock.
 
     """
 
@@ -65,6 +78,11 @@ class EvaluationConfig:
     rectify: bool = True
     frames: int = 0
     pictures: int = 6
+    truth: TruthKind = 'sweep'
+    accumulated_sweeps: int = 5
+    checks: tuple[CheckGroup, ...] = CHECK_GROUPS
+    wall: Region | None = None
+    lidar_offset_ms: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_sync_ms < math.inf:
@@ -73,9 +91,34 @@ class EvaluationConfig:
             raise ConfigError(
                 f'LiDAR depth {self.lidar_depth!r}: must be one of {get_args(DepthConvention)}'
             )
+        self._check_truth()
         for key in ('frames', 'pictures'):
             if getattr(self, key) < 0:
                 raise ConfigError(f'{key} = {getattr(self, key)}: must be zero or more')
+
+    def _check_truth(self) -> None:
+        if self.truth not in get_args(TruthKind):
+            raise ConfigError(f'truth {self.truth!r}: must be one of {get_args(TruthKind)}')
+        if not 1 <= self.accumulated_sweeps <= MAX_ACCUMULATED_SWEEPS:
+            raise ConfigError(
+                f'accumulated sweeps = {self.accumulated_sweeps}: must be 1 to '
+                f'{MAX_ACCUMULATED_SWEEPS}'
+            )
+        if not math.isfinite(self.lidar_offset_ms):
+            raise ConfigError(f'LiDAR offset = {self.lidar_offset_ms} ms: must be finite')
+        unknown = [name for name in self.checks if name not in CHECK_GROUPS]
+        if unknown:
+            raise ConfigError(f'checks {unknown}: must be among {CHECK_GROUPS}')
+
+    @property
+    def needs_odometry(self) -> bool:
+        """Tell whether the truth cannot be made without odometry."""
+        return self.motion_compensation or self.truth == 'accumulated'
+
+    @property
+    def lidar_offset_ns(self) -> int:
+        """Correction of the LiDAR's clock [ns]."""
+        return round(self.lidar_offset_ms * NS_PER_MS)
 
     @property
     def max_sync_ns(self) -> int:
@@ -90,7 +133,7 @@ class EvaluationConfig:
             'cap_m': self.rules.cap_m,
             'alignment': self.rules.alignment,
             'averaging': 'mean over frames of each frame; by_pixel over all pixels',
-            'truth': 'raw LiDAR, single sweep',
+            'truth': self._truth_words(),
             'lidar_depth': self.lidar_depth,
             'occlusion_filter': None if self.occlusion is None else asdict(self.occlusion),
             'motion_compensation': self.motion_compensation,
@@ -98,6 +141,17 @@ class EvaluationConfig:
             'min_scored_pixels': MIN_SCORED_PIXELS,
             'frames_limit': self.frames,
             'rectify': self.rectify,
+            'lidar_offset_ms': self.lidar_offset_ms,
+            'checks': list(self.checks),
+            'wall': None if self.wall is None else asdict(self.wall),
             'infinite_predictions': 'scored as the cap (+Inf) or the least depth (-Inf)',
             'missing_predictions': 'NaN: left out of every mean, counted as missing_share',
         }
+
+    def _truth_words(self) -> str:
+        return {
+            'sweep': 'raw LiDAR, single sweep',
+            'accumulated': f'raw LiDAR, {self.accumulated_sweeps} sweeps accumulated',
+            'image': 'depth images of the bag',
+            'none': 'none',
+        }[self.truth]

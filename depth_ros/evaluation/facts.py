@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What metrics.json says beside the protocol: scores, model, versions, the bag's identity."""
+"""What metrics.json says beside scores and protocol: model, versions, the bag's identity."""
 
 from __future__ import annotations
 
@@ -24,41 +24,10 @@ from typing import Any
 import cv2
 from depth_ros import __version__
 from depth_ros.engines.factory import LoadedModel
-from depth_ros.evaluation.session import Session
 import numpy as np
 
 # A bag of a hundred gigabytes is told from another by names, sizes and both ends of its files.
 FINGERPRINT_BYTES = 1 << 20
-
-
-def scores(session: Session, dropped_sweeps: int) -> dict[str, Any]:
-    """Return what was measured, the headline first, as metrics.json holds it."""
-    depth = session.depth
-    pixels = max(depth.truth_pixels, 1)
-    by_range = {
-        name: {**means.by_frame(), 'frames': means.frames, 'pixels': means.pixels}
-        for name, means in depth.by_range.items()
-    }
-    return {
-        'depth': depth.overall.by_frame(),
-        'by_range': by_range,
-        'by_pixel': {**depth.overall.by_pixel(), 'pixels': depth.overall.pixels},
-        'uncertainty': session.uncertainty.result(),
-        'latency': session.latency(),
-        'truth': {
-            'pixels': depth.truth_pixels,
-            'missing_share': depth.missing / pixels,
-            'infinite_share': depth.infinite / pixels,
-            'lidar_points': session.lidar_points,
-            'lidar_points_without_return': session.lidar_invalid,
-            'sweeps_dropped': dropped_sweeps,
-        },
-        'frames': {
-            'processed': session.frames,
-            'scored': session.scored,
-            'skipped': dict(sorted(session.skipped.items())),
-        },
-    }
 
 
 def model_facts(loaded: LoadedModel) -> dict[str, Any]:

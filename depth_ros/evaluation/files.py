@@ -23,11 +23,34 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
+from depth_ros.core.boundary import BOUNDARY_METRICS
+from depth_ros.core.cloud_metrics import CLOUD_METRICS
 from depth_ros.core.metrics import DEPTH_METRICS
 from depth_ros.core.uncertainty_metrics import RANKING_NAMES
 from depth_ros.errors import ReportError
 
 PARTIAL_SUFFIX = '.partial'
+CHECK_NAMES = (
+    'consistency',
+    'scale_step',
+    'step_in_sigma',
+    'tcm_abs_m',
+    'tcm_sq_m2',
+    'tcm_rmse_m',
+    'flicker',
+    *CLOUD_METRICS,
+    *BOUNDARY_METRICS,
+    'edge_width_px',
+    'ground_height_m',
+    'ground_tilt_deg',
+    'ground_roughness',
+    'ground_flat_share',
+    'wall_distance_m',
+    'wall_tilt_deg',
+    'wall_roughness',
+    'wall_flat_share',
+    'wall_bow',
+)
 COLUMNS = (
     'frame',
     'stamp_ns',
@@ -38,6 +61,7 @@ COLUMNS = (
     'missing_pixels',
     'infinite_pixels',
     'scale',
+    'shift',
     *DEPTH_METRICS,
     'coverage_1_sigma',
     'coverage_2_sigma',
@@ -45,6 +69,9 @@ COLUMNS = (
     'mean_sigma_m',
     *RANKING_NAMES,
     'latency_ms',
+    'position_x_m',
+    'position_y_m',
+    *CHECK_NAMES,
 )
 
 

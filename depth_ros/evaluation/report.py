@@ -29,16 +29,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from depth_ros.core.camera import Intrinsics
 from depth_ros.errors import ReportError
 from depth_ros.evaluation.album import Chosen
-from depth_ros.evaluation.figures import overview
+from depth_ros.evaluation.figures import overview, Snapshot
 from depth_ros.evaluation.files import FileSet
 from depth_ros.evaluation.views import birdseye
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 METRICS_FILE = 'metrics.json'
 TABLE_FILE = 'per_frame.csv'
 PICTURES_FOLDER = 'pictures'
@@ -59,19 +60,20 @@ METRIC_TITLES = {
 }
 
 
-def write_pictures(files: FileSet, chosen: Iterable[Chosen]) -> list[dict[str, Any]]:
+def write_pictures(
+    files: FileSet, chosen: Iterable[tuple[Chosen, Snapshot, Intrinsics]]
+) -> list[dict[str, Any]]:
     """Draw the chosen frames; return what metrics.json says about each."""
     listed = []
-    for item in chosen:
-        shot = item.entry.shot
+    for pick, shot, intrinsics in chosen:
         names = {
-            kind: f'{PICTURES_FOLDER}/{item.role}_{item.entry.index:06d}_{kind}.png'
+            kind: f'{PICTURES_FOLDER}/{pick.role}_{pick.index:06d}_{kind}.png'
             for kind in ('overview', 'birdseye')
         }
-        images = {'overview': overview(shot), 'birdseye': birdseye(shot, item.entry.intrinsics)}
+        images = {'overview': overview(shot), 'birdseye': birdseye(shot, intrinsics)}
         written = [files.write(names[kind], _png(image)) for kind, image in images.items()]
         if all(written):
-            facts = {'role': item.role, 'frame': item.entry.index, 'caption': shot.verdict}
+            facts = {'role': pick.role, 'frame': pick.index, 'caption': shot.verdict}
             listed.append({**facts, **names})
     return listed
 

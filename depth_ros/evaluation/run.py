@@ -16,31 +16,34 @@
 Score a model, or what a node has published, against the LiDAR of a bag.
 
 Deterministic: every frame once, in order, without a clock and without a ROS graph, through the
-``DepthPipeline`` that the node runs.
+``DepthPipeline`` that the node runs. Frames are read ahead of the engine and scored behind it,
+each in a thread of its own; the result is that of a plain loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from depth_ros.bags.reader import BagReader, resolve_topic
-from depth_ros.bags.records import LidarSweep, SkippedMessage
-from depth_ros.bags.streams import frames, odometry, static_transforms, sweeps
+from depth_ros.bags.reader import BagReader
+from depth_ros.core.alignment import median_scale
 from depth_ros.core.config import PipelineConfig
-from depth_ros.core.datatypes import Frame
+from depth_ros.core.metrics import counted
+from depth_ros.core.model_spec import TemporalSpec
 from depth_ros.core.pipeline import DepthPipeline
-from depth_ros.core.sync import increasing, pair_streams
 from depth_ros.engines.factory import load_model
-from depth_ros.errors import BagError, FrameError, ReportError
+from depth_ros.errors import FrameError, ReportError
+from depth_ros.evaluation import bootstrap
+from depth_ros.evaluation.album import drawable
 from depth_ros.evaluation.config import EvaluationConfig, Topics
-from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, scores, versions
+from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, versions
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
+from depth_ros.evaluation.journal import Journal, JOURNAL_FILE
 from depth_ros.evaluation.node_words import last_words
+from depth_ros.evaluation.passes import Job, Measurer, PassTimes, run_pass
 from depth_ros.evaluation.report import (
     json_bytes,
     METRICS_FILE,
@@ -49,16 +52,12 @@ from depth_ros.evaluation.report import (
     write_pages,
     write_pictures,
 )
+from depth_ros.evaluation.scoring import FrameScorer, NO_TRUTH, skip_record
 from depth_ros.evaluation.session import Session
-from depth_ros.evaluation.sources import (
-    NotPredicted,
-    PipelinePredictor,
-    Predictor,
-    RecordedPredictor,
-)
-from depth_ros.evaluation.truth import LidarTruth
+from depth_ros.evaluation.sources import PipelinePredictor, Predictor, RecordedPredictor
+from depth_ros.evaluation.topics import bag_facts
+import numpy as np
 
-# (frames done, frames in all); called after every frame.
 OnFrame = Callable[[int, int], None]
 
 
@@ -77,21 +76,27 @@ class Evaluation:
 
     def write(self) -> None:
         """
-        Write metrics.json, per_frame.csv, the pictures and both pages.
+        Write metrics.json, per_frame.csv, the journal, the pictures and both pages.
 
         :raises ReportError: some could not be written; the others are there.
         """
         files = FileSet(self.folder)
         # The numbers first: of a disk that is nearly full they get what is left.
         has_metrics = files.write(METRICS_FILE, lambda: json_bytes(self.result))
-        error = self._table.close()
-        if error is not None:
-            files.fail(TABLE_FILE, error)
-        self.result['pictures'] = write_pictures(files, self._session.album.chosen())
+        for name, close in (
+            (TABLE_FILE, self._table.close),
+            (JOURNAL_FILE, self._session.journal.finish),
+        ):
+            error = close()
+            if error is not None:
+                files.fail(name, error)
+        shots = drawable(self._session.album, self._session.shelf)
+        self.result['pictures'] = write_pictures(files, shots)
         if has_metrics and self.result['pictures']:
             files.write(METRICS_FILE, lambda: json_bytes(self.result))
         write_pages(files, self.result)
         files.finish()
+        self._session.shelf.clear_disk()
 
 
 def evaluate(
@@ -105,10 +110,14 @@ def evaluate(
     config: EvaluationConfig | None = None,
     command: str = '',
     on_frame: OnFrame = _no_progress,
+    resume: bool = False,
+    is_overlapped: bool = True,
 ) -> Evaluation:
     """
-    Score a model on a bag; nothing but per_frame.csv is written before ``Evaluation.write``.
+    Score a model on a bag; beside per_frame.csv, files come with ``Evaluation.write``.
 
+    :param resume: go on where an earlier run with the same folder was killed.
+    :param is_overlapped: False runs one frame after another in one thread, for comparison.
     :raises DepthRosError: the bag, the model or a setting is unusable, or nothing was scored.
     """
     config = config or EvaluationConfig()
@@ -116,10 +125,11 @@ def evaluate(
         run = _Run(stack, bag, make_folder(folder), topics or Topics(), config, on_frame)
         loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
         pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
-        session = run.score(PipelinePredictor(pipeline))
-        facts = {'model': model_facts(loaded), 'node': None, 'command': command}
         spec = loaded.engine.spec
-        return run.finish(session, facts, {spec.backend: spec.version})
+        facts = {'model': model_facts(loaded), 'node': None, 'command': command}
+        predictor = PipelinePredictor(pipeline, is_stateful=_remembers(loaded.card.temporal))
+        run.start(facts, {spec.backend: spec.version}, predictor, resume=resume)
+        return run.score(predictor, is_overlapped=is_overlapped)
 
 
 def evaluate_recorded(
@@ -132,6 +142,7 @@ def evaluate_recorded(
     config: EvaluationConfig | None = None,
     command: str = '',
     on_frame: OnFrame = _no_progress,
+    resume: bool = False,
 ) -> Evaluation:
     """
     Score the depth that a node has published and a recorder has stored, frame by stamp.
@@ -145,7 +156,6 @@ def evaluate_recorded(
         run = _Run(stack, bag, make_folder(folder), topics or Topics(), config, on_frame)
         recorded = stack.enter_context(BagReader(recording))
         predictor = RecordedPredictor(recorded, depth_topic)
-        session = run.score(predictor)
         identity, node = last_words(recorded)
         model = {
             'name': f'recording {recording.name}',
@@ -154,23 +164,17 @@ def evaluate_recorded(
             'recording_fingerprint': fingerprint(recording),
             **{f'{key}_topic': topic for key, topic in predictor.topics.items()},
         }
-        return run.finish(session, {'model': model, 'node': node, 'command': command}, {})
+        facts = {'model': model, 'node': node, 'command': command}
+        run.start(facts, {}, predictor, resume=resume)
+        return run.score(predictor, is_overlapped=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Numbered:
-    """A frame and its place in the bag, frames that cannot be read included."""
-
-    index: int
-    frame: Frame
-
-    @property
-    def stamp_ns(self) -> int:
-        return self.frame.stamp_ns
+def _remembers(temporal: TemporalSpec) -> bool:
+    return temporal.window > 1 or bool(temporal.states) or temporal.warmup_frames > 0
 
 
 class _Run:
-    """One pass over one bag."""
+    """One evaluation of one bag."""
 
     def __init__(
         self,
@@ -181,143 +185,156 @@ class _Run:
         config: EvaluationConfig,
         on_frame: OnFrame,
     ) -> None:
+        self._stack = stack
         self._config = config
         self._folder = folder
         self._on_frame = on_frame
-        self._reader = stack.enter_context(BagReader(bag))
-        self._topics = _resolved(self._reader, topics, config)
-        self._table = FrameTable(folder / TABLE_FILE)
-        stack.callback(self._table.close)
-        self._session = Session(config, self._table)
-        self._dropped_sweeps = 0
-        self._total = self._reader.topic(self._topics['image']).count
+        with BagReader(bag) as reader:
+            self._facts, self._accuracy = bag_facts(reader, topics, config)
+            self._total = reader.topic(self._facts.topics['image']).count
         if config.frames:
             self._total = min(self._total, config.frames)
+        self._scale: float | None = None
 
-    def score(self, predictor: Predictor) -> Session:
-        """Hand every frame to the predictor, once and in order, and score what has truth."""
-        truth = self._truth()
-        session = self._session
-        stream = increasing(self._numbered(), on_drop=self._skip_late)
-        lidar = increasing(self._sweeps(), on_drop=self._drop_sweep)
-        for item, sweep in pair_streams(stream, lidar, max_gap_ns=self._config.max_sync_ns):
-            try:
-                prediction = predictor.predict(item.frame)
-            except NotPredicted as refusal:
-                session.skip(item.index, item.stamp_ns, refusal.reason, refusal.detail)
-            else:
-                if prediction.times is not None:
-                    session.note_times(prediction.times)
-                self._score_one(truth, item, sweep, prediction)
-            self._on_frame(session.frames, self._total)
-        return session
-
-    def finish(
-        self, session: Session, facts: dict[str, Any], engine_versions: dict[str, str]
-    ) -> Evaluation:
-        """Return the result, or raise when there is none."""
-        if session.scored == 0:
-            self._table.close()
-            reasons = '; '.join(f'{n} x {why}' for why, n in session.skipped.items()) or 'no frame'
-            raise ReportError(
-                f"nothing could be scored in bag '{self._reader.path}': {reasons}; "
-                f"'{self._table.path}' has a line for each frame"
-            )
-        bag = {
-            'name': self._reader.path.name,
-            'path': str(self._reader.path),
-            'fingerprint': fingerprint(self._reader.path),
-            'size_bytes': sum(file.stat().st_size for file in files_of(self._reader.path)),
-            'topics': self._topics,
-        }
-        measured = scores(session, self._dropped_sweeps)
-        all_versions = {**versions(), **engine_versions}
-        return Evaluation(
-            result={**measured, **self._rest(facts, bag, all_versions)},
-            folder=self._folder,
-            _session=session,
-            _table=self._table,
-        )
-
-    def _rest(
-        self, facts: dict[str, Any], bag: dict[str, Any], versions: dict[str, str]
-    ) -> dict[str, Any]:
-        return {
+    def start(
+        self,
+        facts: dict[str, Any],
+        engine_versions: dict[str, str],
+        predictor: Predictor,
+        *,
+        resume: bool,
+    ) -> None:
+        """Open the files of the run, or those that an earlier one left."""
+        bag = self._facts.path
+        self._about = {
             'protocol': self._config.protocol(),
             'model': facts['model'],
             'node': facts['node'],
-            'bag': bag,
-            'versions': versions,
+            'bag': {
+                'name': bag.name,
+                'path': str(bag),
+                'fingerprint': fingerprint(bag),
+                'size_bytes': sum(file.stat().st_size for file in files_of(bag)),
+                'topics': self._facts.topics,
+            },
+            'versions': {**versions(), **engine_versions},
             'command': facts['command'],
-            'pictures': [],
-            'schema_version': SCHEMA_VERSION,
         }
+        if self._config.rules.alignment == 'median_sequence':
+            self._scale = self._sequence_scale(predictor)
+        head = _identity(self._about, self._scale)
+        journal = Journal(self._folder, head, resume=resume)
+        self._stack.callback(journal.pause)
+        self._table = FrameTable(self._folder / TABLE_FILE)
+        self._stack.callback(self._table.close)
+        self._session = Session(self._config, self._folder, self._table, journal)
 
-    def _truth(self) -> LidarTruth:
-        tree = static_transforms(self._reader)
-        topic = self._topics.get('odometry')
-        poses = None if topic is None else odometry(self._reader, topic)
-        return LidarTruth(tree, self._config, poses)
+    def score(self, predictor: Predictor, *, is_overlapped: bool) -> Evaluation:
+        """Score what is left to score, and return the result."""
+        session, scorer = self._session, FrameScorer(self._config, self._scale)
+        measurer = Measurer(self._facts)
+        done = session.done
+        first = session.resume_at(is_stateful=predictor.is_stateful) if done else 0
+        seen = first
 
-    def _numbered(self) -> Iterator[_Numbered]:
-        numbers = count()
+        def take(job: Job) -> None:
+            item, prediction = job.item, job.prediction
+            shot = None
+            if prediction is None:
+                record = skip_record(item.index, item.stamp_ns, job.reason, job.detail)
+            else:
+                measured = measurer.of(item, prediction)
+                record, shot = scorer.score(item.index, prediction, measured)
+            record['dropped_sweeps'] = item.dropped_sweeps
+            if job.place >= done:
+                session.take(record, shot, None if prediction is None else prediction.intrinsics)
 
-        def on_skip(skipped: SkippedMessage) -> None:
-            self._session.skip(
-                next(numbers), skipped.stamp_ns, 'image cannot be used', skipped.reason
-            )
+        def count() -> None:
+            nonlocal seen
+            seen += 1
+            self._on_frame(seen, self._total)
 
-        stream = frames(
-            self._reader,
-            self._topics['image'],
-            self._topics['camera_info'],
-            rectify=self._config.rectify,
-            on_skip=on_skip,
+        times = run_pass(
+            self._facts,
+            predictor,
+            take,
+            finish=measurer.close,
+            first=first,
+            on_frame=count,
+            is_overlapped=is_overlapped,
         )
-        for frame in stream:
-            index = next(numbers)
-            if self._config.frames and index >= self._config.frames:
+        return self._finished(times)
+
+    def _sequence_scale(self, predictor: Predictor) -> float:
+        """Return the median over the frames of median truth over median prediction."""
+        measurer, ratios = Measurer(self._facts), []
+
+        def take(job: Job) -> None:
+            if job.prediction is None:
                 return
-            yield _Numbered(index=index, frame=frame)
+            truth = measurer.of(job.item, job.prediction).truth
+            if truth is None:
+                return
+            truth = truth.where(counted(truth, self._config.rules))
+            predicted = job.prediction.depth_HW[truth.rows_N, truth.cols_N].astype(np.float64)
+            is_finite = np.isfinite(predicted)
+            if is_finite.any():
+                metres = truth.depth_N[is_finite].astype(np.float64)
+                ratios.append(median_scale(predicted[is_finite], metres))
 
-    def _sweeps(self) -> Iterator[LidarSweep]:
-        return sweeps(self._reader, self._topics['lidar'], on_skip=self._drop_sweep)
-
-    def _drop_sweep(self, dropped: LidarSweep | SkippedMessage) -> None:
-        self._dropped_sweeps += 1
-
-    def _skip_late(self, item: _Numbered) -> None:
-        reason = 'stamp not after that of the frame before'
-        self._session.skip(item.index, item.stamp_ns, reason)
-
-    def _score_one(
-        self, truth: LidarTruth, item: _Numbered, sweep: LidarSweep | None, prediction: Any
-    ) -> None:
-        if sweep is None:
-            reason = f'no LiDAR sweep within {self._config.max_sync_ms:g} ms'
-            self._session.skip(item.index, item.stamp_ns, reason)
-            return
         try:
-            truth.cam_T_lidar(prediction.frame_id, sweep.frame_id)
+            run_pass(self._facts, predictor, take, finish=measurer.close)
         except FrameError as error:
-            raise BagError(f"bag '{self._reader.path}': {error}") from error
-        try:
-            sparse = truth.of(
-                sweep, prediction.intrinsics, prediction.frame_id, prediction.stamp_ns
+            raise ReportError(f"bag '{self._facts.path}': {error}") from error
+        if not ratios:
+            raise ReportError(
+                f"bag '{self._facts.path}': no frame has truth and prediction, so that the "
+                'sequence has no median scale'
             )
-        except FrameError as error:
-            self._session.skip(item.index, item.stamp_ns, 'no truth', str(error))
-            return
-        self._session.score(item.index, prediction, sparse, sweep.stamp_ns)
+        predictor.restart()
+        return float(np.median(ratios))
+
+    def _finished(self, times: PassTimes) -> Evaluation:
+        """Return the result, or raise when there is none."""
+        totals = self._session.totals
+        is_checked = totals.skipped.get(NO_TRUTH, 0) > 0
+        if totals.scored == 0 and not is_checked:
+            self._table.close()
+            reasons = '; '.join(f'{n} x {why}' for why, n in totals.skipped.items()) or 'no frame'
+            raise ReportError(
+                f"nothing could be scored in bag '{self._facts.path}': {reasons}; "
+                f"'{self._table.path}' has a line for each frame"
+            )
+        return Evaluation(
+            result={
+                **totals.result(),
+                'accuracy': self._accuracy,
+                'drift': totals.drift.result(),
+                'confidence': bootstrap.of_frames(totals.per_frame) if totals.scored else None,
+                'latency': totals.latency(),
+                'throughput': times.result(),
+                **self._about,
+                'sequence_scale': self._scale,
+                'timeline': totals.timeline.result(),
+                'pictures': [],
+                'schema_version': SCHEMA_VERSION,
+            },
+            folder=self._folder,
+            _session=self._session,
+            _table=self._table,
+        )
 
 
-def _resolved(reader: BagReader, topics: Topics, config: EvaluationConfig) -> dict[str, str]:
-    image = resolve_topic(reader, 'image', topics.image)
-    resolved = {
-        'image': image,
-        'camera_info': resolve_topic(reader, 'camera_info', topics.camera_info, near=image),
-        'lidar': resolve_topic(reader, 'lidar', topics.lidar),
+def _identity(about: dict[str, Any], scale: float | None) -> dict[str, Any]:
+    """Return what must be the same for one run to go on where another has stopped."""
+    bag, model = about['bag'], about['model']
+    keys = ('sha256', 'recording_fingerprint', 'engine', 'device', 'precision', 'depth_topic')
+    return {
+        'schema_version': SCHEMA_VERSION,
+        'bag': bag['fingerprint'],
+        'topics': bag['topics'],
+        'model': {key: model[key] for key in keys if key in model},
+        'protocol': about['protocol'],
+        'versions': about['versions'],
+        'sequence_scale': scale,
     }
-    if config.motion_compensation:
-        resolved['odometry'] = resolve_topic(reader, 'odometry', topics.odometry)
-    return resolved

@@ -30,7 +30,7 @@ from depth_ros.core.message_fields import camera_from_info, stamp_ns
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.core.sync import increasing, Stamped
 from depth_ros.errors import BagError, FrameError
-from depth_ros.evaluation.session import Prediction
+from depth_ros.evaluation.scoring import Prediction
 import numpy as np
 
 DEPTH_SUFFIX = 'depth/image_rect'
@@ -58,12 +58,31 @@ class Predictor(Protocol):
         """
         ...
 
+    @property
+    def is_stateful(self) -> bool:
+        """Tell whether the depth of a frame depends on the frames before it."""
+        ...
+
+    def restart(self) -> None:
+        """Begin anew with the first frame of the bag."""
+        ...
+
 
 class PipelinePredictor:
     """The model, through the pipeline that the node runs."""
 
-    def __init__(self, pipeline: DepthPipeline) -> None:
+    def __init__(self, pipeline: DepthPipeline, *, is_stateful: bool = True) -> None:
         self._pipeline = pipeline
+        self._is_stateful = is_stateful
+
+    @property
+    def is_stateful(self) -> bool:
+        """Tell whether the model remembers frames."""
+        return self._is_stateful
+
+    def restart(self) -> None:
+        """Forget what the model remembers."""
+        self._pipeline.reset()
 
     def predict(self, frame: Frame) -> Prediction:
         """Run the pipeline; frames that the node would not publish are not predicted."""
@@ -82,10 +101,25 @@ class RecordedPredictor:
     def __init__(self, recording: BagReader, depth_topic: str | None) -> None:
         depth, info, sigma = _recorded_topics(recording, depth_topic)
         self.topics = {'depth': depth, 'depth_camera_info': info, 'uncertainty': sigma}
+        self._recording = recording
         self._rectifier: Rectifier | None = None
+        self._open()
+
+    @property
+    def is_stateful(self) -> bool:
+        """Return False: what was recorded does not change."""
+        return False
+
+    def restart(self) -> None:
+        """Read the recording from its beginning."""
+        self._open()
+
+    def _open(self) -> None:
+        recording, topics = self._recording, self.topics
+        depth, info, sigma = topics['depth'], topics['depth_camera_info'], topics['uncertainty']
         self._unusable: dict[int, str] = {}
-        self._depth = _ByStamp(depth_images(recording, depth, on_skip=self._note_unusable))
-        self._info = _ByStamp(_infos(recording, info))
+        self._depth = _ByStamp(depth_images(recording, str(depth), on_skip=self._note_unusable))
+        self._info = _ByStamp(_infos(recording, str(info)))
         self._sigma = None if sigma is None else _ByStamp(depth_images(recording, sigma))
 
     def predict(self, frame: Frame) -> Prediction:

@@ -16,34 +16,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
 
-from depth_ros.bags.records import LidarSweep, OdometrySample
+from depth_ros.bags.records import DepthImage, LidarSweep
 from depth_ros.core.camera import Intrinsics
-from depth_ros.core.geometry import Matrix, TransformTree
-from depth_ros.core.lidar import compensate_motion, project, SparseDepth, twist_between
+from depth_ros.core.geometry import invert, Matrix, transform_points, TransformTree
+from depth_ros.core.lidar import compensate_motion, OcclusionFilter, project, SparseDepth
 from depth_ros.errors import FrameError
 from depth_ros.evaluation.config import EvaluationConfig
+from depth_ros.evaluation.poses import PoseTrack
 import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float32]
 
 
 class LidarTruth:
     """
     Projects sweeps into the camera, through the static transforms of the bag.
 
-    :param odometry: poses of the vehicle in the order of time, for motion compensation; sweeps
-        must then come in the order of time too.
+    :param poses: of the vehicle, for motion compensation and accumulation; sweeps must then
+        come in the order of time.
     """
 
     def __init__(
-        self,
-        tree: TransformTree,
-        config: EvaluationConfig,
-        odometry: Iterable[OdometrySample] | None = None,
+        self, tree: TransformTree, config: EvaluationConfig, poses: PoseTrack | None = None
     ) -> None:
         self._tree = tree
         self._config = config
-        self._motion = None if odometry is None else _Motion(tree, odometry)
+        self._poses = poses
+        # Sweeps in their own frame at their own stamp, and where that frame was.
+        self._past: deque[tuple[Points, Matrix]] = deque(maxlen=config.accumulated_sweeps)
 
     def of(
         self, sweep: LidarSweep, intrinsics: Intrinsics, frame_id: str, stamp_ns: int
@@ -54,11 +57,14 @@ class LidarTruth:
         :raises FrameError: no static transform, or no odometry around the sweep.
         """
         cam_T_lidar = self.cam_T_lidar(frame_id, sweep.frame_id)
-        xyz_N3 = sweep.xyz_N3
-        if self._motion is not None:
-            xyz_N3 = self._motion.compensated(sweep, stamp_ns)
+        if self._config.truth == 'accumulated':
+            xyz_N3 = self._accumulated(sweep, stamp_ns)
+        elif self._config.motion_compensation:
+            xyz_N3 = self._compensated(sweep, stamp_ns)
+        else:
+            xyz_N3 = sweep.xyz_N3
         truth = project(xyz_N3, cam_T_lidar, intrinsics, convention=self._config.lidar_depth)
-        return truth if self._config.occlusion is None else self._config.occlusion(truth)
+        return self._visible(truth)
 
     def cam_T_lidar(self, camera_frame: str, lidar_frame: str) -> Matrix:
         """
@@ -68,33 +74,56 @@ class LidarTruth:
         """
         return self._tree.lookup(camera_frame, lidar_frame)
 
+    def _visible(self, truth: SparseDepth) -> SparseDepth:
+        occlusion = self._config.occlusion
+        if occlusion is None and self._config.truth == 'accumulated':
+            # Older sweeps saw what is hidden now.
+            occlusion = OcclusionFilter()
+        return truth if occlusion is None else occlusion(truth)
 
-class _Motion:
-    """Motion of the LiDAR around each sweep, from the poses before and after it."""
-
-    def __init__(self, tree: TransformTree, samples: Iterable[OdometrySample]) -> None:
-        self._tree = tree
-        self._samples: Iterator[OdometrySample] = iter(samples)
-        self._before: OdometrySample | None = None
-        self._after: OdometrySample | None = next(self._samples, None)
-
-    def compensated(
-        self, sweep: LidarSweep, stamp_ns: int
-    ) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-        before, after = self._around(sweep.stamp_ns)
-        poses = [
-            sample.world_T_body_44 @ self._tree.lookup(sample.child_frame_id, sweep.frame_id)
-            for sample in (before, after)
-        ]
-        twist = twist_between(poses[0], poses[1], after.stamp_ns - before.stamp_ns)
+    def _compensated(self, sweep: LidarSweep, stamp_ns: int) -> Points:
         offsets = sweep.time_offset_ns_N
         if offsets is None:
             offsets = np.zeros(len(sweep.xyz_N3), np.int64)
+        twist = self._track().twist(sweep.frame_id, sweep.stamp_ns)
         return compensate_motion(sweep.xyz_N3, offsets + (sweep.stamp_ns - stamp_ns), twist)
 
-    def _around(self, stamp_ns: int) -> tuple[OdometrySample, OdometrySample]:
-        while self._after is not None and self._after.stamp_ns <= stamp_ns:
-            self._before, self._after = self._after, next(self._samples, None)
-        if self._before is None or self._after is None:
-            raise FrameError(f'no odometry before and after the sweep at {stamp_ns} ns')
-        return self._before, self._after
+    def _accumulated(self, sweep: LidarSweep, stamp_ns: int) -> Points:
+        """Return this sweep and those before it, where their points are seen from now."""
+        track = self._track()
+        world_T_then = track.pose(sweep.frame_id, sweep.stamp_ns)
+        at_own_stamp = self._compensated(sweep, sweep.stamp_ns)
+        self._past.append((at_own_stamp, world_T_then))
+        lidar_T_world = invert(track.pose(sweep.frame_id, stamp_ns))
+        return np.concatenate(
+            [transform_points(lidar_T_world @ pose, xyz) for xyz, pose in self._past]
+        )
+
+    def _track(self) -> PoseTrack:
+        if self._poses is None:
+            raise FrameError('the truth needs odometry, and the bag has none')
+        return self._poses
+
+
+def truth_of_image(image: DepthImage, intrinsics: Intrinsics) -> SparseDepth:
+    """
+    Return the truth that a depth image of the bag holds, for example KITTI's improved one.
+
+    :raises FrameError: it has not the size of the prediction.
+    """
+    height, width = image.depth_HW.shape
+    if (width, height) != (intrinsics.width, intrinsics.height):
+        raise FrameError(
+            f'truth image is {width}x{height}, the prediction '
+            f'{intrinsics.width}x{intrinsics.height}'
+        )
+    rows, cols = np.nonzero(np.isfinite(image.depth_HW) & (image.depth_HW > 0))
+    return SparseDepth(
+        rows_N=rows.astype(np.int64),
+        cols_N=cols.astype(np.int64),
+        depth_N=image.depth_HW[rows, cols],
+        width=width,
+        height=height,
+        points=len(rows),
+        invalid=0,
+    )

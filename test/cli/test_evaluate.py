@@ -52,6 +52,7 @@ def test_evaluate_writes_the_report_and_says_where(bag, model, tmp_path, capsys)
     assert f'{EXPECTED["abs_rel"]:.3f}' in printed
     assert 'report.html' in printed
     assert {path.name for path in out.iterdir()} == {
+        'frames.jsonl',
         'metrics.json',
         'per_frame.csv',
         'pictures',
@@ -106,7 +107,6 @@ def test_evaluate_recorded_depth_gives_the_numbers_of_the_model(bag, model, tmp_
 @pytest.mark.parametrize(
     ('drive', 'sentence'),
     [
-        (Drive(has_lidar=False), 'no lidar topic'),
         (Drive(has_transform=False), 'tf_static'),
         (Drive(image_topics=('/a/image', '/b/image')), '--image-topic'),
         (Drive(without_sweep=(0, 1, 2, 3), frames=5, damaged=(4,)), 'nothing could be scored'),
@@ -151,7 +151,6 @@ def test_evaluate_bad_protocol_value_is_status_one(bag, model, tmp_path, capsys)
     [
         ['--crop', 'middle'],
         ['--depth-topic', '/depth'],
-        ['--odometry-topic', '/odometry'],
         ['--predictions', 'rec', '--engine', 'onnxruntime'],
         ['--predictions', 'rec', '--threads', '0'],
         ['--predictions', 'rec', '--model', 'x'],
@@ -162,3 +161,20 @@ def test_evaluate_option_without_effect_is_wrong_usage(extra, bag, tmp_path, cap
         run(bag, '--output', tmp_path, *extra)
     assert caught.value.code == 2
     assert extra[-2] in capsys.readouterr().err
+
+
+def test_evaluate_bag_without_lidar_checks_the_rest_and_says_what_is_impossible(
+    model, tmp_path, capsys
+):
+    bag = write_drive(tmp_path / 'bag', Drive(has_lidar=False, speed=2.0))
+    assert run(bag, '--model', model, '--output', tmp_path / 'out', '--pictures', 0) == 0
+    printed = ' '.join(capsys.readouterr().out.split())
+    assert 'Accuracy: impossible: the bag has no lidar topic' in printed
+    result = json.loads((tmp_path / 'out/metrics.json').read_text())
+    assert result['depth']['abs_rel'] is None
+    assert result['uncertainty'] is None
+    assert result['sigma_without_truth']['median_relative_sigma']['frames'] == 4
+    assert result['checks']['consistency']['frames'] == 3
+    assert result['checks']['ground_height_m']['frames'] == 4
+    page = (tmp_path / 'out/report.html').read_text()
+    assert 'impossible: the bag has no lidar topic' in page

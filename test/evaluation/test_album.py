@@ -14,18 +14,15 @@
 
 """Which frames are drawn."""
 
-from depth_ros.core.camera import Intrinsics
 from depth_ros.evaluation.album import Album
 import pytest
-
-SIZE = Intrinsics(width=1, height=1, fx=1.0, fy=1.0, cx=0.0, cy=0.0)
 
 
 def chosen(errors, size):
     album = Album(size)
     for index, abs_rel in enumerate(errors):
-        album.offer(index, abs_rel, None, SIZE)
-    return [(item.role, item.entry.index) for item in album.chosen()]
+        album.offer(index, abs_rel)
+    return [(pick.role, pick.index) for pick in album.chosen()]
 
 
 def test_chosen_holds_best_middle_and_worst():
@@ -60,8 +57,8 @@ def test_chosen_of_nothing_is_nothing():
 def test_album_holds_a_bounded_number_of_frames():
     album = Album(4)
     for index in range(10_000):
-        album.offer(index, float(index % 97), None, SIZE)
-        assert len(album._spread) <= 8
-    indices = [entry.index for _, entry in album._spread]
-    assert indices[0] == 0
+        album.offer(index, float(index % 97))
+        assert len(album.held()) <= 10
+    indices = sorted(album.held() - {0, 96})
+    assert len(indices) > 2
     assert indices[-1] > 5000

@@ -216,7 +216,7 @@ def limited_run(inputs, output: Path, limit: int) -> subprocess.CompletedProcess
 
 
 def test_disk_too_full_for_pictures_keeps_the_numbers(inputs, tmp_path):
-    done = limited_run(inputs, tmp_path, 16_000)
+    done = limited_run(inputs, tmp_path, 64_000)
     assert done.returncode == 1
     assert 'missing pictures/best' in done.stderr
     assert str(tmp_path) in done.stderr

@@ -105,7 +105,7 @@ def test_evaluate_first_key_is_depth_and_the_protocol_is_told(bag, model, tmp_pa
     assert len(result['model']['sha256']) == 64
     assert result['bag']['topics']['lidar'] == '/lidar'
     assert result['versions']['numpy'] == np.__version__
-    assert result['schema_version'] == 1
+    assert result['schema_version'] == 2
     assert result['latency']['total']['p50'] > 0
 
 
@@ -224,10 +224,18 @@ def test_evaluate_repeated_stamp_is_not_scored_twice(model, tmp_path):
     assert result['depth'] == pytest.approx(EXPECTED, rel=1e-6, abs=1e-5)
 
 
-def test_evaluate_bag_without_lidar_is_refused_with_its_topics(model, tmp_path):
-    bag = write_drive(tmp_path / 'bag', Drive(has_lidar=False))
-    with pytest.raises(BagError, match=r'no lidar topic.*PointCloud2.*/camera/image_rect'):
-        run(bag, model, tmp_path / 'out')
+def test_evaluate_bag_without_lidar_tells_its_topics_and_checks_the_rest(model, tmp_path):
+    bag = write_drive(tmp_path / 'bag', Drive(has_lidar=False, has_transform=False))
+    result = run(bag, model, tmp_path / 'out').result
+    assert 'no lidar topic' in result['accuracy']
+    assert '/camera/image_rect' in result['accuracy']
+    assert result['frames'] == {
+        'processed': 4,
+        'scored': 0,
+        'skipped': {'no truth in this run': 4},
+    }
+    assert result['checks']['edge_width_px']['mean'] == pytest.approx(1.0, rel=1e-4)
+    assert result['confidence'] is None
 
 
 def test_evaluate_without_path_to_the_camera_names_both_frames(model, tmp_path):
@@ -355,8 +363,17 @@ def test_fingerprint_changes_with_one_byte(tmp_path):
 
 @pytest.mark.parametrize(
     'wrong',
-    [{'max_sync_ms': -1}, {'lidar_depth': 'radial'}, {'frames': -1}, {'pictures': -2}],
+    [
+        {'max_sync_ms': -1},
+        {'lidar_depth': 'radial'},
+        {'frames': -1},
+        {'pictures': -2},
+        {'truth': 'radial'},
+        {'accumulated_sweeps': -1},
+        {'checks': ('radial',)},
+        {'lidar_offset_ms': float('inf')},
+    ],
 )
 def test_config_bad_value_is_refused(wrong):
-    with pytest.raises(ConfigError, match=r'-1|-2|radial'):
+    with pytest.raises(ConfigError, match=r'-1|-2|radial|inf'):
         EvaluationConfig(**wrong)

@@ -1,0 +1,208 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The options of ``evaluate``, and what they mean for the protocol."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from depth_ros.core.alignment import Alignment
+from depth_ros.core.lidar import OcclusionFilter
+from depth_ros.core.metrics import CROPS, ScoreRules
+from depth_ros.core.plane_checks import Region
+from depth_ros.errors import ConfigError
+from depth_ros.evaluation.config import CHECK_GROUPS, EvaluationConfig, Topics, TruthKind
+
+RULES = ScoreRules()
+DEFAULTS = EvaluationConfig()
+WALL_SIDES = ('left', 'top', 'right', 'bottom')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add everything that says what is scored and how."""
+    _add_model_options(parser)
+    _add_input_options(parser)
+    _add_protocol_options(parser)
+    _add_truth_options(parser)
+
+
+def check_effects(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the program when an option is given that this run would not use."""
+    is_recorded = options.predictions is not None
+    has_lidar = options.truth in ('sweep', 'accumulated')
+    # Option, its value, whether this run uses it: nothing that is given is ignored.
+    conditions = (
+        ('--engine', options.engine, not is_recorded),
+        ('--threads', options.threads, not is_recorded),
+        ('--depth-topic', options.depth_topic, is_recorded),
+        ('--truth-topic', options.truth_topic, options.truth == 'image'),
+        ('--lidar-topic', options.lidar_topic, has_lidar),
+        ('--sweeps', options.sweeps, options.truth == 'accumulated'),
+        ('--lidar-offset-ms', options.lidar_offset_ms, has_lidar),
+        ('--motion-compensation', options.motion_compensation or None, options.truth == 'sweep'),
+    )
+    for option, value, is_used in conditions:
+        if value is not None and not is_used:
+            parser.error(f'{option} {value} has no effect in this run: leave it out')
+
+
+def topics_of(options: argparse.Namespace) -> Topics:
+    """Return the topics that were named."""
+    return Topics(
+        image=options.image_topic,
+        camera_info=options.camera_info_topic,
+        lidar=options.lidar_topic,
+        odometry=options.odometry_topic,
+        truth=options.truth_topic,
+    )
+
+
+def config_of(options: argparse.Namespace) -> EvaluationConfig:
+    """
+    Return the protocol.
+
+    :raises ConfigError: a value is impossible.
+    """
+    rules = ScoreRules(
+        crop=options.crop,
+        cap_m=options.cap,
+        min_depth_m=options.min_depth,
+        alignment=options.alignment,
+    )
+    return EvaluationConfig(
+        rules=rules,
+        max_sync_ms=options.max_sync_ms,
+        lidar_depth='kitti_export' if options.points_from_lidar_forward else 'camera_z',
+        occlusion=OcclusionFilter() if options.occlusion_filter else None,
+        motion_compensation=options.motion_compensation,
+        rectify=not options.image_is_rectified,
+        frames=options.frames,
+        pictures=options.pictures,
+        truth=options.truth,
+        accumulated_sweeps=options.sweeps or DEFAULTS.accumulated_sweeps,
+        checks=tuple(CHECK_GROUPS if options.checks is None else options.checks),
+        wall=_wall(options.wall),
+        lidar_offset_ms=options.lidar_offset_ms or 0.0,
+    )
+
+
+def _wall(text: str | None) -> Region | None:
+    if text is None:
+        return None
+    try:
+        sides = [float(part) for part in text.split(',')]
+        return Region(**dict(zip(WALL_SIDES, sides, strict=True)))
+    except ValueError as error:
+        raise ConfigError(
+            f'--wall {text}: must be four shares of the image, {",".join(WALL_SIDES)}'
+        ) from error
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--model', help="shipped name or ONNX file (default 'default')")
+    source.add_argument(
+        '--predictions',
+        type=Path,
+        metavar='RECORDING',
+        help='score depth that a node has published, from the bag where it was recorded',
+    )
+    parser.add_argument('--depth-topic', help='of the recording (default: */depth/image_rect)')
+    parser.add_argument('--engine', help="back end of the model (default 'auto')")
+    parser.add_argument('--threads', type=int, help='of the engine (default 0: physical cores)')
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    for kind in ('image', 'camera-info', 'lidar', 'odometry', 'truth'):
+        parser.add_argument(f'--{kind}-topic', help='default: the only one of its type')
+    parser.add_argument(
+        '--image-is-rectified',
+        action='store_true',
+        help='the images are rectified already, whatever camera_info says of distortion',
+    )
+    parser.add_argument(
+        '--frames', type=int, default=DEFAULTS.frames, help='score the first N (0: all)'
+    )
+    parser.add_argument(
+        '--pictures', type=int, default=DEFAULTS.pictures, help='frames to draw (%(default)s)'
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on where a run into this folder was killed'
+    )
+
+
+def _add_protocol_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--crop', choices=sorted(CROPS), default=RULES.crop, help='%(default)s')
+    parser.add_argument('--cap', type=float, default=RULES.cap_m, help='largest truth [m]')
+    parser.add_argument('--min-depth', type=float, default=RULES.min_depth_m, help='least [m]')
+    parser.add_argument(
+        '--alignment',
+        choices=get_args(Alignment),
+        default=RULES.alignment,
+        help='anything but none fits the prediction to the LiDAR: not metric any more',
+    )
+    parser.add_argument(
+        '--checks',
+        nargs='*',
+        choices=CHECK_GROUPS,
+        help='further metrics to compute (default: all of them)',
+    )
+    parser.add_argument(
+        '--wall',
+        metavar='L,T,R,B',
+        help='a flat wall fills this part of the image (shares of its size): check it',
+    )
+
+
+def _add_truth_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--truth',
+        choices=get_args(TruthKind),
+        default=DEFAULTS.truth,
+        help='one LiDAR sweep, several accumulated by odometry, depth images of the bag, or none',
+    )
+    parser.add_argument(
+        '--sweeps',
+        type=int,
+        help=f'how many to accumulate (default {DEFAULTS.accumulated_sweeps})',
+    )
+    parser.add_argument(
+        '--max-sync-ms',
+        type=float,
+        default=DEFAULTS.max_sync_ms,
+        help='largest gap between the stamps of image and sweep (%(default)s)',
+    )
+    parser.add_argument(
+        '--lidar-offset-ms',
+        type=float,
+        help='added to the stamps of the LiDAR, to correct its clock',
+    )
+    parser.add_argument(
+        '--points-from-lidar-forward',
+        action='store_true',
+        help='truth as in the published KITTI rows: forward distance in the LiDAR frame',
+    )
+    parser.add_argument(
+        '--occlusion-filter',
+        action='store_true',
+        help='drop LiDAR points that the camera cannot see',
+    )
+    parser.add_argument(
+        '--motion-compensation',
+        action='store_true',
+        help='move LiDAR points to the time of the image by odometry',
+    )
