@@ -45,6 +45,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from training.calibrate_samples import (
+    admissible_temperatures,
     collect,
     covered,
     MIN_SIGMA_M,
@@ -193,6 +194,15 @@ def print_figures(
         print(
             f'within {target.sigmas} sigma: {share:.3f}, {verdict} {target.share:.2f} +- '
             f'{target.tolerance:.2f}'
+        )
+    low, high = admissible_temperatures(drives['all'], after)
+    if low <= high:
+        print(f'temperatures that meet both: {low:.4g} to {high:.4g}')
+    else:
+        print(
+            f'no temperature meets both: the first needs at most {high:.4g}, the second at least '
+            f'{low:.4g}; sigma does not tell which pixels are far off (look at the drives one by '
+            'one, and train on more kinds of streets)'
         )
 
 

@@ -156,6 +156,22 @@ def weighted_quantile(values_N: Vector, weight_N: Vector, share: float) -> float
     return float(values_N[order[min(index, len(order) - 1)]])
 
 
+def admissible_temperatures(samples: Samples, spec: UncertaintySpec) -> tuple[float, float]:
+    """
+    Return the lowest and highest temperature that meet all of ``TARGETS``.
+
+    The first is above the second when none does: the errors have longer tails than any sigma
+    of one temperature can tell, because sigma does not know which pixels are far off.
+    """
+    ratio_N = samples.error_N / samples.sigma(replace(spec, temperature=1.0))
+    limits = [
+        [weighted_quantile(ratio_N, samples.weight_N, share) / target.sigmas for share in shares]
+        for target in TARGETS
+        for shares in [(target.share - target.tolerance, target.share + target.tolerance)]
+    ]
+    return max(low for low, _ in limits), min(high for _, high in limits)
+
+
 def reliability(samples: Samples, spec: UncertaintySpec) -> dict[str, float]:
     """
     Return how well sigma tells the size of the errors, by the name of the figure.

@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 import math
 from pathlib import Path
+import re
 from test.engines.graphs import network_card, network_file
 from test.synthetic import constant_engine, frame, model_spec
 from typing import Any
@@ -32,6 +33,7 @@ import numpy as np
 import pytest
 from training.calibrate import fit, main
 from training.calibrate_samples import (
+    admissible_temperatures,
     collect,
     covered,
     raw_card,
@@ -235,6 +237,23 @@ def test_no_other_temperature_has_a_smaller_larger_miss(power: float) -> None:
     assert worst(fitted) <= min(others) + 2e-3
 
 
+def test_temperatures_that_meet_both_targets_of_laplace_errors_are_known() -> None:
+    data = learned_samples()
+    low, high = admissible_temperatures(data, LEARNED)
+    # At least 92 % within two sigma, at most 73 % within one; sigma is half of what it should be.
+    assert low == pytest.approx(2.0 * -math.log(0.08) / math.sqrt(2.0) / 2, rel=0.01)
+    assert high == pytest.approx(2.0 * -math.log(0.27) / math.sqrt(2.0), rel=0.01)
+    for temperature in (low * 1.001, high * 0.999):
+        spec = replace(LEARNED, temperature=temperature)
+        assert all(abs(t.miss(covered(data, spec, t.sigmas))) <= 1 for t in TARGETS)
+
+
+def test_errors_of_long_tails_have_no_temperature_that_meets_both() -> None:
+    quantiles = (np.arange(COUNT) + 0.5) / COUNT
+    low, high = admissible_temperatures(samples((-np.log(1 - quantiles)) ** 2, 1.0, 20.0), LEARNED)
+    assert low > high
+
+
 def test_target_misses_are_in_tolerances() -> None:
     target = Target(sigmas=1, share=0.68, tolerance=0.05)
     assert target.miss(0.73) == pytest.approx(1.0)
@@ -289,10 +308,11 @@ def test_program_says_how_far_the_targets_are_met(
     tmp_path: Path, object_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(['--model', str(model_file(tmp_path)), '--kitti-object', str(object_folder)]) == 0
-    verdicts = capsys.readouterr().out.splitlines()[-2:]
+    verdicts = capsys.readouterr().out.splitlines()[-3:]
     assert verdicts[0].startswith('within 1 sigma: ')
     assert verdicts[0].endswith(' 0.68 +- 0.05')
     assert verdicts[1].endswith(' 0.95 +- 0.03')
+    assert re.match('no temperature meets both|temperatures that meet both: ', verdicts[2])
 
 
 def test_program_without_sources_fails_with_one_sentence(
