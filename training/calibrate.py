@@ -141,7 +141,7 @@ def balanced_temperature(ratio_N: np.ndarray[Any, Any], samples: Samples) -> flo
     :param ratio_N: |e| / sigma at temperature 1.
     """
     low, high = (weighted_quantile(ratio_N, samples.weight_N, share) for share in SEARCHED)
-    low = max(low, high * np.finfo(np.float32).eps)
+    low = max(low, high * float(np.finfo(np.float32).eps))
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
         misses = (t.miss(samples.mean(ratio_N <= t.sigmas * middle)) for t in TARGETS)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 import math
+from typing import Any
 
 from depth_ros.core.config import PipelineConfig
 from depth_ros.core.metrics import ScoreRules, select
@@ -60,7 +61,7 @@ TARGETS = (
 MIN_SIGMA_M = 1e-3
 # With these cards the uncertainty that the pipeline gives is what the temperature multiplies
 # (kind log_laplace_scale), or the spread |D - D'| alone (kind flip).
-RAW_SPECS = {
+RAW_SPECS: dict[str, dict[str, Any]] = {
     'log_laplace_scale': {'temperature': 1.0},
     'flip': {'temperature': 1.0, 'flip_gain': 1.0, 'flip_relative': 0.0},
 }

@@ -28,6 +28,7 @@ from typing import Any
 
 from depth_ros.core.model_spec import (
     InputSpec,
+    Interpolation,
     ModelSpec,
     OutputSpec,
     SkySpec,
@@ -45,7 +46,7 @@ IMAGE, DEPTH, LOG_SIGMA = 'image', 'depth', 'log_sigma'
 LEARNED, FLIP = 'learned', 'flip'
 # What the data set does to images that shrink is the mean of all pixels (area). Four bilinear
 # samples are close to it at a quarter to a half of its time.
-INTERPOLATION = 'supersample'
+INTERPOLATION: Interpolation = 'supersample'
 # Kinds of uncertainty as a new file states them; training.calibrate puts the right size in.
 UNCALIBRATED = {
     LEARNED: UncertaintySpec(kind='log_laplace_scale', name=LOG_SIGMA),
