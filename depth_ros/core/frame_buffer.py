@@ -99,8 +99,11 @@ class FrameBuffer:
     def store(self, outputs: Tensors) -> None:
         """Keep the state outputs of an inference for the next frame."""
         for state in self._spec.states:
-            # The engine may reuse its output buffers, so the state is copied.
-            self._states[state.input] = np.array(outputs[state.output], np.float32)
+            value = outputs[state.output]
+            # An array may be the engine's own buffer, so it is copied. What is none stays on the
+            # device, and only the engine that made it can read it.
+            is_array = isinstance(value, np.ndarray)
+            self._states[state.input] = np.array(value, np.float32) if is_array else value
 
     def _reset_reason(self, frame: Frame) -> ResetReason | None:
         last = self._last

@@ -22,31 +22,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 
 from depth_ros.core.engine_api import Engine, EngineSpec
 from depth_ros.core.model_spec import ModelSpec
+from depth_ros.engines.engine_cache import cache_folder, Progress
+from depth_ros.engines.gate_pictures import gate_pictures
 from depth_ros.engines.model_card import card_of
 from depth_ros.engines.model_files import resolve_model
 from depth_ros.engines.onnx_file import file_sha256, OnnxFile, read_onnx_file
-from depth_ros.engines.parity import (
-    BF16_TOLERANCE,
-    compare_engines,
-    FP32_TOLERANCE,
-    ParityTolerance,
-)
+from depth_ros.engines.parity import TOLERANCES
 from depth_ros.engines.probe import probe_images, run_sequence
 from depth_ros.engines.processor import physical_cores
+from depth_ros.engines.verdict import judge
 from depth_ros.errors import ConfigError, ModelError
 
 __all__ = ['BACKENDS', 'LoadedModel', 'available_backends', 'load_model', 'resolve_model']
 
 AUTO = 'auto'
 REFERENCE = 'onnxruntime'
-# What 'auto' tries, fastest first, before it falls back to the reference.
+# What 'auto' tries, fastest first, before it falls back to the reference. Engines on a GPU are
+# for those who ask for them: a first start may take minutes.
 AUTO_ORDER = ('openvino',)
+OTHER_ENGINE = f"use engine '{REFERENCE}'"
+# Known of TensorRT 10.3 (JetPack 6.2): wrong depth of some networks, without a word.
+OTHER_TENSORRT = f"use a newer TensorRT, the fp32 model, or engine '{REFERENCE}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +61,18 @@ class Backend:
         open: imports the library and loads a file with a number of threads.
         module: the library, as it is imported.
         package: the library, as pip installs it.
-        tolerance: of the comparison with the reference; None for the reference itself.
+        prepare: does what takes minutes, before ``open``, and tells of it.
+        is_reference: the one that the others are compared with.
+        advice: what to do when it disagrees.
 
     """
 
     open: Callable[[OnnxFile, int], Engine]  # noqa: A003
     module: str
     package: str
-    tolerance: ParityTolerance | None
+    prepare: Callable[[OnnxFile, Progress], None] | None = None
+    is_reference: bool = False
+    advice: str = OTHER_ENGINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +101,20 @@ class LoadedModel:
         self.close()
 
 
-def load_model(path_or_name: str, *, engine: str = AUTO, threads: int = 0) -> LoadedModel:
+def _go_on(sentence: str) -> bool:
+    """Report to nobody."""
+    return True
+
+
+def load_model(
+    path_or_name: str, *, engine: str = AUTO, threads: int = 0, progress: Progress = _go_on
+) -> LoadedModel:
     """
     Load a model, check its card against its graph, and run it once.
 
     :param engine: 'auto', or a name in ``BACKENDS``.
     :param threads: of the engine; 0 = one per physical core of this process.
+    :param progress: told what takes long, as building an engine; False stops it.
     :raises ConfigError: no such engine, or a negative number of threads.
     :raises ModelError: the file, its card or the engine is unusable; the sentence names it.
     """
@@ -108,7 +123,7 @@ def load_model(path_or_name: str, *, engine: str = AUTO, threads: int = 0) -> Lo
     if threads < 0:
         raise ConfigError(f'threads = {threads}: must be 0 (all physical cores) or more')
     file = read_onnx_file(resolve_model(path_or_name))
-    loader = _Loader(file, card_of(file), threads or physical_cores())
+    loader = _Loader(file, card_of(file), threads or physical_cores(), progress)
     opened, selection = loader.choose() if engine == AUTO else loader.open(engine)
     return LoadedModel(
         engine=opened,
@@ -127,16 +142,19 @@ def available_backends() -> dict[str, str]:
 def _library(backend: Backend) -> str:
     try:
         module = import_module(backend.module)
-    except ImportError as error:
+        # Type stubs import as an empty package.
+        version = module.__version__
+    except (ImportError, OSError, AttributeError) as error:
         return f'not usable ({error}): pip install {backend.package}'
-    return f'{backend.module} {module.__version__}'
+    return f'{backend.module} {version}'
 
 
 class _Loader:
     """Opens back ends for one file and admits them."""
 
-    def __init__(self, file: OnnxFile, card: ModelSpec, threads: int) -> None:
+    def __init__(self, file: OnnxFile, card: ModelSpec, threads: int, progress: Progress) -> None:
         self.card = card
+        self._progress = progress
         self._file = file
         self._threads = threads
 
@@ -157,7 +175,7 @@ class _Loader:
 
     def open(self, name: str) -> tuple[Engine, str]:  # noqa: A003
         """Return the engine that was asked for by name."""
-        if BACKENDS[name].tolerance is None:
+        if BACKENDS[name].is_reference:
             engine = self._opened(name)
             self._probe(engine)
             return engine, f'{_title(engine.spec)} (asked for by name)'
@@ -171,6 +189,8 @@ class _Loader:
     def _opened(self, name: str) -> Engine:
         backend = BACKENDS[name]
         try:
+            if backend.prepare is not None:
+                backend.prepare(self._file, self._progress)
             return backend.open(self._file, self._threads)
         except ImportError as error:
             raise ModelError(
@@ -179,19 +199,21 @@ class _Loader:
             ) from None
 
     def _admitted(self, name: str, reference: Engine) -> tuple[Engine, str]:
-        tolerance = BACKENDS[name].tolerance
-        assert tolerance is not None, name
+        pictures = gate_pictures(cache_folder(), self.card)
         engine = self._opened(name)
         with self._closing_on_error(engine):
-            images = probe_images(self.card)
-            report = compare_engines(reference, engine, self.card, images, tolerance)
-            if not report.passed:
+            tolerance = TOLERANCES[engine.spec.precision]
+            verdict = judge(reference, engine, self.card, pictures, tolerance)
+            when = ' (found at an earlier start)' if verdict.is_recalled else ''
+            if verdict.failures:
                 raise ModelError(
-                    f"engine '{name}' disagrees with {REFERENCE}: {'; '.join(report.failures)}: "
-                    f"use engine '{REFERENCE}'"
+                    f"engine '{name}' disagrees with {REFERENCE} on {verdict.pictures}: "
+                    f'{"; ".join(verdict.failures)}{when}: {BACKENDS[name].advice}'
                 )
-        agreement = f'agrees with {REFERENCE} within {report.worst_relative:.1e}'
-        return engine, f'its output {agreement} on test pictures'
+            if verdict.is_recalled:
+                self._probe(engine)
+        agreement = f'agrees with {REFERENCE} within {verdict.figures["max_relative"]:.1e}'
+        return engine, f'its output {agreement} on {verdict.pictures}{when}'
 
     def _probe(self, engine: Engine) -> None:
         with self._closing_on_error(engine):
@@ -230,14 +252,36 @@ def _open_openvino_bf16(file: OnnxFile, threads: int) -> Engine:
     return OpenVinoEngine(file, threads=threads, precision='bf16')
 
 
+def _open_tensorrt(file: OnnxFile, threads: int, name: str = 'tensorrt') -> Engine:
+    from depth_ros.engines.tensorrt_store import open_engine
+
+    return open_engine(name, file)
+
+
+def _prepare_tensorrt(file: OnnxFile, progress: Progress, name: str = 'tensorrt') -> None:
+    from depth_ros.engines.tensorrt_store import prepare
+
+    prepare(name, file, progress)
+
+
 BACKENDS: dict[str, Backend] = {
     REFERENCE: Backend(
-        open=_open_onnxruntime, module='onnxruntime', package='onnxruntime', tolerance=None
+        open=_open_onnxruntime, module='onnxruntime', package='onnxruntime', is_reference=True
     ),
-    'openvino': Backend(
-        open=_open_openvino, module='openvino', package='openvino', tolerance=FP32_TOLERANCE
+    'openvino': Backend(open=_open_openvino, module='openvino', package='openvino'),
+    'openvino_bf16': Backend(open=_open_openvino_bf16, module='openvino', package='openvino'),
+    'tensorrt': Backend(
+        open=_open_tensorrt,
+        module='tensorrt',
+        package='tensorrt cuda-python',
+        prepare=_prepare_tensorrt,
+        advice=OTHER_TENSORRT,
     ),
-    'openvino_bf16': Backend(
-        open=_open_openvino_bf16, module='openvino', package='openvino', tolerance=BF16_TOLERANCE
+    'tensorrt_rtx': Backend(
+        open=partial(_open_tensorrt, name='tensorrt_rtx'),
+        module='tensorrt_rtx',
+        package='tensorrt-rtx-cu12 cuda-python',
+        prepare=partial(_prepare_tensorrt, name='tensorrt_rtx'),
+        advice=OTHER_TENSORRT,
     ),
 }

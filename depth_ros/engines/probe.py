@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
+from depth_ros.core.datatypes import ImageU8
 from depth_ros.core.engine_api import Engine
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.preprocess import Preprocessor
@@ -82,15 +83,27 @@ def probe_images(card: ModelSpec) -> list[NDArray[np.float32]]:
     One alone; with flip uncertainty then one with its mirror image; with a memory three that
     move, so that the states are seen at work.
     """
-    preprocess = Preprocessor(card.input, mirrored=card.uncertainty.kind == 'flip')
     window, memory = card.temporal.window, bool(card.temporal.states)
     count = window - 1 + (FRAMES_WITH_MEMORY if memory else 1)
     pictures = [
         draw_street(card.input.width, card.input.height, SHIFT_PX * i) for i in range(count)
     ]
+    return image_tensors(card, pictures)
+
+
+def image_tensors(card: ModelSpec, pictures: Sequence[ImageU8]) -> list[NDArray[np.float32]]:
+    """
+    Return bgr pictures, in order of time, as the graph takes them.
+
+    With flip uncertainty the first one comes once more, with its mirror image. Of fewer pictures
+    than the window holds the oldest is repeated.
+    """
+    preprocess = Preprocessor(card.input, mirrored=card.uncertainty.kind == 'flip')
+    window = card.temporal.window
     images = [preprocess(picture)[0].copy() for picture in pictures]
     if window > 1:
-        starts = range(count - window + 1)
+        images = images[:1] * (window - len(images)) + images
+        starts = range(len(images) - window + 1)
         images = [np.concatenate(images[slice(i, i + window)])[np.newaxis] for i in starts]
     if card.uncertainty.kind == 'flip':
         images.append(preprocess(pictures[0], with_mirror=True)[0].copy())
