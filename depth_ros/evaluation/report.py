@@ -31,6 +31,7 @@ from typing import Any
 import cv2
 from depth_ros.core.camera import Intrinsics
 from depth_ros.errors import ReportError
+from depth_ros.evaluation import page_parts
 from depth_ros.evaluation.album import Chosen
 from depth_ros.evaluation.figures import overview, Snapshot
 from depth_ros.evaluation.files import FileSet
@@ -46,6 +47,18 @@ PICTURES_FOLDER = 'pictures'
 PAGES = {'report.md': 'report.md.j2', 'report.html': 'report.html.j2'}
 # The page carries its pictures as JPEG: a tenth of the PNG's bytes, no visible loss.
 PAGE_JPEG_QUALITY = 85
+
+PARTS = (
+    page_parts.check_rows,
+    page_parts.pictures,
+    page_parts.range_charts,
+    page_parts.region_rows,
+    page_parts.reliability_chart,
+    page_parts.sigma_chart,
+    page_parts.sparsification_charts,
+    page_parts.timeline_charts,
+    page_parts.track_chart,
+)
 
 METRIC_TITLES = {
     'abs_rel': ('AbsRel', '', 3),
@@ -144,6 +157,8 @@ def _page(folder: Path, template: str, result: dict[str, Any]) -> bytes:
     )
     environment.filters['number'] = number
     environment.filters['jpeg'] = lambda name: _jpeg_uri(folder / name)
+    for part in PARTS:
+        environment.globals[part.__name__] = part
     page = environment.get_template(template)
     return page.render(r=result, titles=METRIC_TITLES, table_file=TABLE_FILE).encode()
 

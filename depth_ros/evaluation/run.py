@@ -315,6 +315,8 @@ class _Run:
                 'throughput': times.result(),
                 **self._about,
                 'sequence_scale': self._scale,
+                'lidar_clock': None,
+                'bags': [],
                 'timeline': totals.timeline.result(),
                 'pictures': [],
                 'schema_version': SCHEMA_VERSION,
