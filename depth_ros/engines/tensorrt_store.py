@@ -92,6 +92,16 @@ def local_target(library: Library, gpu: Gpu) -> Target:
     return Target(gpu=name, compute_capability=gpu.compute_capability, is_here=True)
 
 
+def local_gpu_target(library: Library) -> Target:
+    """
+    Return this machine's GPU.
+
+    :raises ImportError: cuda-python is not installed.
+    :raises ModelError: there is no GPU, or no driver.
+    """
+    return local_target(library, Cuda().gpu())
+
+
 def named_target(text: str) -> Target:
     """
     Return an architecture that need not be here, as 'sm86'.
@@ -158,7 +168,7 @@ def prepare(name: str, file: OnnxFile, progress: Progress) -> None:
     :raises ModelError: there is no GPU, or the engine cannot be built.
     """
     library = open_library(name)
-    target = local_target(library, Cuda().gpu())
+    target = local_gpu_target(library)
     obtain_plan(library, file, target, None, EngineCache(cache_folder()), progress)
 
 
@@ -189,10 +199,10 @@ def open_engine(name: str, file: OnnxFile) -> CachedEngine:
 
 
 def _built_before(cache: EngineCache, key: EngineKey) -> EngineKey:
-    """Return the key of the last used engine that differs in its options only, else ``key``."""
+    """Return the key of the last used engine that differs in its options at most, else ``key``."""
     known = [entry.key for entry in cache.entries() if entry.key and not entry.problem]
     alike = [k for k in known if replace(k, options=key.options) == key]
-    return key if key in alike or not alike else alike[0]
+    return alike[0] if alike else key
 
 
 def _architecture(compute_capability: str) -> str:
