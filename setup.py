@@ -143,6 +143,7 @@ setup(
         'console_scripts': [
             'depth-ros-build-engine = depth_ros.cli.build_engine:main',
             'depth-ros-compare = depth_ros.cli.compare:main',
+            'depth-ros-compare = depth_ros.cli.compare:main',
             'depth-ros-demo = depth_ros.cli.demo:main',
             'depth-ros-evaluate = depth_ros.cli.evaluate:main',
             'depth-ros-kitti-to-bag = depth_ros.cli.kitti_to_bag:main',
