@@ -109,27 +109,40 @@ def plain_loss(problem: Problem) -> Tensor:
 
 
 def _plain_scale(problem: Problem, inv_depth: Tensor) -> Tensor:
-    size = problem.target.shape[-2:]
-    depth = 1 / functional.interpolate(inv_depth, size=size, mode='bilinear', align_corners=False)
-    errors, seen = [], []
-    for source, vector in zip(problem.sources, problem.vectors, strict=True):
-        image, is_visible = _plain_warp(source, depth, problem.K_B33, vector)
-        seen.append(is_visible)
-        error = photometric_error(problem.target, image)
-        errors.append(torch.where(is_visible, error, torch.full_like(error, torch.inf)))
-    still = [
-        photometric_error(problem.target, source) + noise[:, None]
-        for source, noise in zip(problem.sources, problem.tie_break.unbind(1), strict=True)
-    ]
-    smallest = torch.cat([*errors, *still], dim=1).amin(1, keepdim=True)
-    is_valid = seen[0] | seen[1]
+    poses = [warp.pose_matrix(v[:, :3], v[:, 3:]) for v in problem.vectors]
+    images = problem.target, problem.sources, problem.tie_break
+    smallest, is_valid = plain_errors(*images, problem.K_B33, poses, inv_depth)
     return smallest[is_valid].mean()
 
 
-def _plain_warp(
-    source: Tensor, depth: Tensor, K_B33: Tensor, vector: Tensor
+def plain_errors(
+    target: Tensor,
+    sources: Sequence[Tensor],
+    tie_break: Tensor,
+    K_B33: Tensor,
+    poses: Sequence[Tensor],
+    inv_depth: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    pose = warp.pose_matrix(vector[:, :3], vector[:, 3:])
+    """Return the smallest error of each pixel at one scale, and whether a source sees it."""
+    size = target.shape[-2:]
+    depth = 1 / functional.interpolate(inv_depth, size=size, mode='bilinear', align_corners=False)
+    errors, seen = [], []
+    for source, pose in zip(sources, poses, strict=True):
+        image, is_visible = _plain_warp(source, depth, K_B33, pose)
+        seen.append(is_visible)
+        error = photometric_error(target, image)
+        errors.append(torch.where(is_visible, error, torch.full_like(error, torch.inf)))
+    still = [
+        photometric_error(target, source) + noise[:, None]
+        for source, noise in zip(sources, tie_break.unbind(1), strict=True)
+    ]
+    smallest = torch.cat([*errors, *still], dim=1).amin(1, keepdim=True)
+    return smallest, seen[0] | seen[1]
+
+
+def _plain_warp(
+    source: Tensor, depth: Tensor, K_B33: Tensor, pose: Tensor
+) -> tuple[Tensor, Tensor]:
     points = warp.transform(pose, warp.unproject(depth, K_B33))
     pixels, z = warp.project(points, K_B33)
     height, width = source.shape[-2:]

@@ -185,13 +185,12 @@ def test_dead_band_is_the_option() -> None:
 def test_alignment_is_at_the_hits_of_a_frame_or_everywhere_without_any() -> None:
     # S is right below, where the hits are, and far above.
     depth = torch.full((1, 1, HEIGHT, WIDTH), 10.0, dtype=torch.float64)
-    depth[:, :, : HEIGHT // 2 + 4] = 40.0
+    far_rows = HEIGHT // 2 + 4
+    depth[:, :, :far_rows] = 40.0
     recipe = recipe_of(Answer([depth], [torch.zeros_like(depth)]), constant(5.0))
-    hits = replace(plane_batch(), valid_B1HW=plane_batch().valid_B1HW)
-    rows = hits.valid_B1HW.clone()
-    rows[:, :, : HEIGHT // 2 + 4] = False
-    hits = replace(hits, valid_B1HW=rows)
-    share = (HEIGHT // 2 + 4) / HEIGHT
+    hits = plane_batch()
+    hits.valid_B1HW[:, :, :far_rows] = False
+    share = far_rows / HEIGHT
     at_hits = recipe(hits, LATE)['s_from_u'].value.item()
     assert at_hits == pytest.approx(share * 30.0)
     without = recipe(unlabelled(hits, 0, 1), LATE)['s_from_u'].value.item()
@@ -288,7 +287,8 @@ def test_filter_lowers_what_s_teaches_where_lidar_never_reaches() -> None:
             optimiser.zero_grad()
             total(recipe(plane_batch(1), LATE)).backward()
             optimiser.step()
-        return network.log_sigmas[0].detach()[:, :, : HEIGHT // 4]
+        rows = HEIGHT // 4
+        return network.log_sigmas[0].detach()[:, :, :rows]
 
     with_filter, without = learned(), learned(filtering='off')
     assert with_filter.mean() == pytest.approx(torch.tensor(10.0).log().item(), abs=0.1)
