@@ -47,6 +47,10 @@ PARTIAL_SUFFIX = '.partial'
 LAST, BEST = 'last.ckpt', 'best.ckpt'
 
 
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be written; the previous one is untouched."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """
@@ -94,7 +98,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     Replace the file by a new one.
 
-    :raises TrainingError: the disk refuses it; the previous file is untouched.
+    :raises CheckpointError: the disk refuses it; the previous file is untouched.
     """
     content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     content |= {'position': asdict(checkpoint.position), 'format': FORMAT, 'version': VERSION}
@@ -109,7 +113,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         with suppress(OSError):
             partial.unlink()
         kept = f"the previous '{path.name}' is kept" if path.exists() else 'there was none before'
-        raise TrainingError(
+        raise CheckpointError(
             f"checkpoint '{path}' cannot be written: {error.strerror or error}; {kept}; make "
             'room and go on with --resume'
         ) from error

@@ -21,11 +21,13 @@ others in their next exchange, so that all end with the same sentence instead of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from depth_ros.errors import DepthRosError
-from torch import distributed
+import torch
+from torch import distributed, Tensor
 
 ValueT = TypeVar('ValueT')
 
@@ -83,6 +85,12 @@ class Ranks:
     def wait(self) -> None:
         """Wait until all processes are here."""
         self._gather(_Message(None, None))
+
+    @torch.no_grad()
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the values of the first one, in place."""
+        for tensor in tensors if self.count > 1 else ():
+            distributed.broadcast(tensor, 0)
 
     def _gather(self, message: _Message[Any]) -> list[_Message[Any]]:
         if self.count == 1:

@@ -153,7 +153,8 @@ def _fabric(given: argparse.Namespace, config: TrainConfig) -> Fabric:
         )
     strategy: Any = 'auto'
     if given.devices * given.nodes > 1:
-        strategy = DDPStrategy()
+        # Statistics are not needed at every step: the trainer shares them before it validates.
+        strategy = DDPStrategy(broadcast_buffers=False)
     return Fabric(
         accelerator=accelerator,
         devices=given.devices,

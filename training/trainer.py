@@ -33,11 +33,19 @@ from depth_ros.errors import DepthRosError
 from lightning_fabric import Fabric
 import torch
 from torch import nn
-from training.checkpoint import BEST, Checkpoint, LAST, load_state, Position, write_checkpoint
+from training.checkpoint import (
+    BEST,
+    Checkpoint,
+    CheckpointError,
+    LAST,
+    load_state,
+    Position,
+    write_checkpoint,
+)
 from training.dataset import DepthDataset
 from training.loading import batches, Item
 from training.optimisation import Averaged, batch_norms, make_optimiser
-from training.ranks import Ranks, TrainingError
+from training.ranks import Ranks
 from training.recipes.recipe import Progress, Recipe
 from training.sampler import derived_seed, Sampler, STEP
 from training.samples import Batch
@@ -157,7 +165,8 @@ class Trainer:
             self.ranks.exchange(None)
         except DepthRosError as error:
             self.ranks.abort(error)
-            self._save_what_is_good()
+            if not isinstance(error, CheckpointError):
+                self._save_what_is_good()
             self.ranks.wait()
             raise
         return self._stopped
@@ -183,7 +192,10 @@ class Trainer:
         self._train_mode()
         began = time.perf_counter()
         while self.position.batch < self.sampler.batches and not self._stopped:
-            result, factor = self._train_batch(next(loader))
+            batch = next(loader)
+            # A process whose batch cannot be read tells it here, before the others compute.
+            self.ranks.exchange(None)
+            result, factor = self._train_batch(batch)
             now = time.perf_counter()
             if self._log is not None:
                 rate = self.config.batch_size / (now - began)
@@ -237,6 +249,7 @@ class Trainer:
         self.save(LAST)
 
     def _validate(self, dataset: DepthDataset) -> dict[str, BranchScores]:
+        self.ranks.share(self.recipe.buffers())
         own = range(self.ranks.rank, len(dataset), self.ranks.count)
         size = self.config.batch_size // self.ranks.count
         starts = range(0, len(own), size)
@@ -281,7 +294,7 @@ class Trainer:
     def _save_what_is_good(self) -> None:
         """Keep the state before the step that failed, when the disk allows it."""
         if self._log is not None and self.position.step:
-            with suppress(TrainingError):
+            with suppress(CheckpointError):
                 self.save(LAST)
                 self._log.say(f'the state after step {self.position.step} is in {LAST}')
 
@@ -289,7 +302,7 @@ class Trainer:
         """
         Write a checkpoint; only the first process does.
 
-        :raises TrainingError: the disk refuses it.
+        :raises CheckpointError: the disk refuses it.
         """
         if not self.ranks.is_first:
             return

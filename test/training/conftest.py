@@ -84,3 +84,11 @@ def projected_drive(tmp_path: Path) -> Path:
         depth[20, 30 + index] = round(12.5 * 256)
         cv2.imwrite(str(depths / f'{index:010d}.png'), depth)
     return drive
+
+
+@pytest.fixture(scope='session')
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset for trainings of seconds; nobody may change it."""
+    from test.training.runs import make_dataset
+
+    return make_dataset(tmp_path_factory.mktemp('tiny'))
