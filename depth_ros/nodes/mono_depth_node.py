@@ -60,6 +60,8 @@ IMAGE_TYPES: dict[str, tuple[str, type]] = {
 }
 # Frames come faster than warnings can be read.
 WARN_PERIOD_S = 1.0
+# Building an engine takes minutes: a line now and then shows that it goes on.
+BUILDING_LOG_PERIOD_S = 5.0
 Transition = Callable[[Any, LifecycleState], None]
 
 
@@ -96,6 +98,7 @@ class MonoDepthNode(LifecycleNode):
         self._stop = stop
         self._phase = 'unconfigured'
         self._problem = ''
+        self._activity = ''
         self._model: LoadedModel | None = None
         self._pipeline: DepthPipeline | None = None
         self._outputs: Outputs | None = None
@@ -121,7 +124,11 @@ class MonoDepthNode(LifecycleNode):
     def fail(self, sentence: str) -> None:
         """Log why the node does not do its work, for diagnostics too."""
         self._problem = sentence
-        self.get_logger().fatal(sentence)
+        if self._stop.is_set:
+            # Whoever stops a node while it builds an engine is told no error.
+            self.get_logger().info(sentence)
+        else:
+            self.get_logger().fatal(sentence)
 
     def start(self) -> bool:
         """Configure and activate."""
@@ -133,7 +140,15 @@ class MonoDepthNode(LifecycleNode):
         """Load and check the model, and offer the outputs."""
         config = self.config
         self._problem = ''
-        self._model = load_model(config.model, engine=config.engine, threads=config.threads)
+        try:
+            self._model = load_model(
+                config.model,
+                engine=config.engine,
+                threads=config.threads,
+                progress=self._on_progress,
+            )
+        finally:
+            self._activity = ''
         try:
             card = self._model.card
             self._pipeline = DepthPipeline(self._model.engine, card, config.pipeline)
@@ -187,6 +202,13 @@ class MonoDepthNode(LifecycleNode):
         """Stop and free everything, in whatever state."""
         self._halt()
         self._free()
+
+    def _on_progress(self, sentence: str) -> bool:
+        """Tell what keeps the node from starting; the executor waits, so it is sent from here."""
+        self._activity = sentence
+        self.get_logger().info(sentence, throttle_duration_sec=BUILDING_LOG_PERIOD_S)
+        self._monitor.send()
+        return not self._stop.is_set
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[..., None]) -> None:
         subscription = self.create_subscription(
@@ -263,7 +285,7 @@ class MonoDepthNode(LifecycleNode):
         listeners = self._outputs.listeners() if self._outputs is not None else ()
         statuses = [
             input_status(self._phase, views, seen),
-            model_status(self._phase, self._identity(), self._problem),
+            model_status(self._phase, self._identity(), self._problem, self._activity),
         ]
         if self._phase == 'active':
             statuses.insert(1, depth_status(seen, before, listeners=listeners))
@@ -321,7 +343,7 @@ def _run(stop: StopRequest) -> int:
     executor.add_node(node)
     try:
         if node.config.autostart and not node.start():
-            return 1
+            return stop.exit_code if stop.is_set else 1
         return spin(executor, stop)
     finally:
         node.close()

@@ -203,8 +203,16 @@ def _worst(seen: Snapshot, before: Snapshot) -> str:
     return max(reasons, key=lambda r: seen.drops.get(r, 0) - before.drops.get(r, 0)).value
 
 
-def model_status(state: str, model: ModelIdentity | None, problem: str) -> Status:
-    """Say which model runs on which engine, or why none does."""
+def model_status(
+    state: str, model: ModelIdentity | None, problem: str, activity: str = ''
+) -> Status:
+    """
+    Say which model runs on which engine, or why none does.
+
+    :param activity: what is being done about it, as building an engine.
+    """
+    if activity:
+        return Status(name='model', level=Level.WARN, message=activity)
     if model is None:
         level = Level.ERROR if problem else Level.STALE
         return Status(name='model', level=level, message=problem or f'node is {state}')

@@ -132,6 +132,7 @@ class NodeProcess:
         domain_id: int,
         parameters: Mapping[str, Any] | None = None,
         arguments: tuple[str, ...] = (),
+        module: str = 'depth_ros.nodes.mono_depth_node',
     ) -> None:
         given = {'engine': 'onnxruntime', 'diagnostics_period_s': 0.3, **(parameters or {})}
         pairs = [f'{name}:={_yaml(value)}' for name, value in given.items()]
@@ -144,7 +145,7 @@ class NodeProcess:
         with log.open('wb') as output:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, '-u', '-m', 'depth_ros.nodes.mono_depth_node'),
+                    *(sys.executable, '-u', '-m', module),
                     *('--ros-args', *options, *arguments),
                 ],
                 stdout=output,

@@ -132,6 +132,8 @@ def test_model_identity_and_its_absence_are_told() -> None:
     assert dict(status.values)['sha256'] == 'abc'
     assert model_status('unconfigured', None, '').level == Level.STALE
     assert model_status('unconfigured', None, 'no file').message == 'no file'
+    building = model_status('unconfigured', None, '', 'building: 42 %')
+    assert (building.level, building.message) == (Level.WARN, 'building: 42 %')
 
 
 def test_status_message_has_name_and_byte_level() -> None:
