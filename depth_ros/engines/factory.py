@@ -63,6 +63,7 @@ class Backend:
         package: the library, as pip installs it.
         prepare: does what takes minutes, before ``open``, and tells of it.
         is_reference: the one that the others are compared with.
+        has_threads: takes a number of threads.
         advice: what to do when it disagrees.
 
     """
@@ -72,6 +73,7 @@ class Backend:
     package: str
     prepare: Callable[[OnnxFile, Progress], None] | None = None
     is_reference: bool = False
+    has_threads: bool = True
     advice: str = OTHER_ENGINE
 
 
@@ -122,6 +124,8 @@ def load_model(
         raise ConfigError(f"engine = '{engine}': must be one of {[AUTO, *BACKENDS]}")
     if threads < 0:
         raise ConfigError(f'threads = {threads}: must be 0 (all physical cores) or more')
+    if threads and engine != AUTO and not BACKENDS[engine].has_threads:
+        raise ConfigError(f"threads = {threads}: engine '{engine}' has none: leave it 0")
     file = read_onnx_file(resolve_model(path_or_name))
     loader = _Loader(file, card_of(file), threads or physical_cores(), progress)
     opened, selection = loader.choose() if engine == AUTO else loader.open(engine)
@@ -252,6 +256,13 @@ def _open_openvino_bf16(file: OnnxFile, threads: int) -> Engine:
     return OpenVinoEngine(file, threads=threads, precision='bf16')
 
 
+def _open_onnxruntime_cuda(file: OnnxFile, threads: int) -> Engine:
+    from depth_ros.engines.onnxruntime_cuda_engine import OnnxRuntimeCudaEngine
+
+    states = card_of(file).temporal.states
+    return OnnxRuntimeCudaEngine(file, states=states, threads=threads)
+
+
 def _open_tensorrt(file: OnnxFile, threads: int, name: str = 'tensorrt') -> Engine:
     from depth_ros.engines.tensorrt_store import open_engine
 
@@ -270,11 +281,15 @@ BACKENDS: dict[str, Backend] = {
     ),
     'openvino': Backend(open=_open_openvino, module='openvino', package='openvino'),
     'openvino_bf16': Backend(open=_open_openvino_bf16, module='openvino', package='openvino'),
+    'onnxruntime_cuda': Backend(
+        open=_open_onnxruntime_cuda, module='onnxruntime', package='onnxruntime-gpu'
+    ),
     'tensorrt': Backend(
         open=_open_tensorrt,
         module='tensorrt',
         package='tensorrt cuda-python',
         prepare=_prepare_tensorrt,
+        has_threads=False,
         advice=OTHER_TENSORRT,
     ),
     'tensorrt_rtx': Backend(
@@ -282,6 +297,7 @@ BACKENDS: dict[str, Backend] = {
         module='tensorrt_rtx',
         package='tensorrt-rtx-cu12 cuda-python',
         prepare=partial(_prepare_tensorrt, name='tensorrt_rtx'),
+        has_threads=False,
         advice=OTHER_TENSORRT,
     ),
 }

@@ -65,7 +65,7 @@ class OnnxRuntimeEngine:
     def __init__(self, file: OnnxFile, *, threads: int) -> None:
         try:
             self._session: Any = ort.InferenceSession(
-                str(file.path), _options(threads), providers=list(PROVIDERS)
+                str(file.path), session_options(threads), providers=list(PROVIDERS)
             )
         except LIBRARY_ERRORS as error:
             raise ModelError(
@@ -77,8 +77,8 @@ class OnnxRuntimeEngine:
             version=ort.__version__,
             device='CPU',
             precision='fp32',
-            inputs=tuple(_spec(node, file) for node in self._session.get_inputs()),
-            outputs=tuple(_spec(node, file) for node in self._session.get_outputs()),
+            inputs=tuple(tensor_spec(node, file) for node in self._session.get_inputs()),
+            outputs=tuple(tensor_spec(node, file) for node in self._session.get_outputs()),
         )
         self._output_names = [tensor.name for tensor in self._spec.outputs]
 
@@ -113,7 +113,8 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _options(threads: int) -> Any:
+def session_options(threads: int) -> Any:
+    """Return the settings of a session, see the module's text."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
@@ -123,7 +124,8 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _spec(node: Any, file: OnnxFile) -> TensorSpec:
+def tensor_spec(node: Any, file: OnnxFile) -> TensorSpec:
+    """Return one input or output of a session; ModelError for a type that nothing here has."""
     if node.type not in DTYPES:
         raise ModelError(
             f"{file.path}: '{node.name}' is {node.type}: must be one of {list(DTYPES)}"

@@ -211,6 +211,12 @@ def test_load_model_negative_threads_are_refused(model):
         load_model(model, threads=-1)
 
 
+@pytest.mark.parametrize('engine', ['tensorrt', 'tensorrt_rtx'])
+def test_load_model_threads_of_an_engine_without_any_are_refused(model, engine):
+    with pytest.raises(ConfigError, match=f"threads = 2: engine '{engine}' has none"):
+        load_model(model, engine=engine, threads=2)
+
+
 def test_load_model_zero_threads_are_the_physical_cores(model, monkeypatch):
     monkeypatch.setattr(factory, 'physical_cores', lambda: 1)
     with load_model(model, engine='onnxruntime') as loaded:
