@@ -42,7 +42,8 @@ LATE = Progress(step=1000, epochs=10.0)
 def plane_batch(count: int = 2, **changes: Any) -> Batch:
     """Return frames of one exact scene: LiDAR below the middle row, poses, speed; float64."""
     hit = torch.zeros(count, 1, HEIGHT, WIDTH, dtype=torch.bool)
-    hit[:, :, HEIGHT // 2 :: 4, ::3] = True
+    middle = HEIGHT // 2
+    hit[:, :, middle::4, ::3] = True
     neighbours = torch.cat([SCENE.picture(pose) for pose in POSES])
     batch = Batch(
         sequences=('plane',) * count,

@@ -105,9 +105,10 @@ def test_no_gradient_of_any_term_reaches_the_other_branch(pair: str, weighting: 
 
 def test_lesson_is_the_weighted_error_in_closed_form() -> None:
     sigma = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.float64)
-    sigma[..., WIDTH // 2 :] = 3.0
+    half = WIDTH // 2
+    sigma[..., half:] = 3.0
     depth = torch.full_like(sigma, 20.0)
-    depth[..., WIDTH // 2 :] = 8.0
+    depth[..., half:] = 8.0
     teacher = Answer([depth], [sigma.log()])
     terms = recipe_of(teacher, constant(10.0, scales=2))(plane_batch(), LATE)
     # Weights 3 : 1, errors 10 and 2; the same at both scales of the student.

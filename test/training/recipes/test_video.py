@@ -85,6 +85,8 @@ def test_pose_network_sees_pairs_in_temporal_order() -> None:
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Watch(TrueMotion):
+        """The true motion, and a note of what was seen."""
+
         def forward(self, earlier_B3HW: Tensor, later_B3HW: Tensor) -> Motion:
             seen.append((earlier_B3HW, later_B3HW))
             return super().forward(earlier_B3HW, later_B3HW)
