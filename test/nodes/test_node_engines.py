@@ -31,7 +31,8 @@ SLOW_NODE = 'test.nodes.slow_start_node'
 def test_building_is_told_in_log_and_diagnostics_and_then_depth_comes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(SECONDS_VARIABLE, '3')
+    # Longer than two processes need to find each other on a busy machine.
+    monkeypatch.setenv(SECONDS_VARIABLE, '10')
     domain_id = graph.domain()
     with (
         graph.DepthGraph(domain_id=domain_id) as camera,
@@ -43,8 +44,8 @@ def test_building_is_told_in_log_and_diagnostics_and_then_depth_comes(
         assert status.message.endswith(' %')
         node.wait_for('building the engine: ')
         node.wait_for('model synthetic')
-        # Fifteen steps in three seconds are one line in the log.
-        assert node.output().count('building the engine') == 1
+        # Fifty steps in ten seconds are a few lines in the log.
+        assert 1 <= node.output().count('building the engine') <= 4
         camera.until_message('model', 'synthetic on onnxruntime')
         camera.connect(DEPTH)
         assert node.stop() == 0, node.output()
