@@ -126,6 +126,7 @@ setup(
         'wheels': KILTED_WHEELS,
         'wheels-jazzy': JAZZY_WHEELS,
         'openvino': ['openvino'],
+        'ray': ['ray'],
         # Parser and builder of TensorRT; running an engine needs an NVIDIA GPU and cuda-python.
         'tensorrt-rtx': ['cuda-bindings', 'onnx', 'tensorrt-rtx-cu12'],
         'train': TRAIN,

@@ -13,87 +13,148 @@
 # limitations under the License.
 
 """
-Score a model on a bag with LiDAR: ``evaluate BAG --model MODEL --output DIR``.
+Score a model on bags with LiDAR: ``evaluate BAG [BAG ...] --model MODEL --output DIR``.
 
-Exit status: 0 scored; 1 nothing scored, bad input or incomplete results; 2 wrong usage;
-130 interrupted.
+Exit status: 0 scored; 1 nothing scored, bad input, a bag of several that failed, or incomplete
+results; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 import shlex
 import sys
 from typing import Any
 
-from depth_ros.cli.evaluate_options import add_options, check_effects, config_of, topics_of
+from depth_ros.cli.evaluate_options import (
+    add_fleet_options,
+    add_options,
+    check_effects,
+    config_of,
+    is_fleet,
+    topics_of,
+)
+from depth_ros.cli.evaluate_summary import print_bags, print_summary
 from depth_ros.errors import DepthRosError
-from depth_ros.evaluation.report import METRIC_TITLES, METRICS_FILE, number
+from depth_ros.evaluation.fleet import evaluate_many, find_bags, Plan, Runner, SerialRunner
+from depth_ros.evaluation.ray_tasks import RayRunner
+from depth_ros.evaluation.report import METRICS_FILE
 from depth_ros.evaluation.run import evaluate, evaluate_recorded, Evaluation
+from depth_ros.evaluation.worker_processes import ProcessRunner
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 PROGRAM = 'python -m depth_ros.cli.evaluate'
 # What shells report for a program that SIGINT has ended.
 INTERRUPTED = 130
+
+OnProgress = Callable[[str, int, int], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parsed(given)
+    command = shlex.join([*PROGRAM.split(), *given])
     console, errors = Console(), Console(stderr=True)
     try:
-        with _progress(errors) as on_frame:
-            evaluation = _evaluation(options, shlex.join([*PROGRAM.split(), *given]), on_frame)
-        # Before anything is written: a full disk must not cost the numbers.
-        _print_summary(console, evaluation.result)
-        evaluation.write()
+        if is_fleet(options):
+            status = _many(options, command, console, errors)
+        else:
+            status = _one(options, command, console, errors)
     except DepthRosError as error:
         errors.print(f'evaluate: {error}', style='red', markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
-        errors.print(f"evaluate: stopped; the frames so far are in '{options.output}'")
+        errors.print(
+            f"evaluate: stopped; the frames so far are in '{options.output}': --resume goes on"
+        )
         return INTERRUPTED
     console.print(
-        f'Report: {evaluation.folder / "report.html"}  numbers: '
-        f'{evaluation.folder / METRICS_FILE}',
+        f'Report: {options.output / "report.html"}  numbers: {options.output / METRICS_FILE}',
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+    return status
+
+
+def _one(options: argparse.Namespace, command: str, console: Console, errors: Console) -> int:
+    with _progress(errors) as on_progress:
+        evaluation = _evaluation(options, command, on_progress)
+    # Before anything is written: a full disk must not cost the numbers.
+    print_summary(console, evaluation.result)
+    evaluation.write()
     return 0
 
 
-def _evaluation(options: argparse.Namespace, command: str, on_frame: Any) -> Evaluation:
+def _many(options: argparse.Namespace, command: str, console: Console, errors: Console) -> int:
+    bags = find_bags(options.bag, options.manifest)
+    plan = Plan(
+        model=options.model or 'default',
+        engine=options.engine or 'auto',
+        threads=options.threads or 0,
+        topics=topics_of(options),
+        config=config_of(options),
+        resume=options.resume,
+        command=command,
+    )
+    with _runner(options) as runner, _progress(errors) as on_progress:
+        result = evaluate_many(bags, options.output, runner, plan, on_progress=on_progress)
+    print_summary(console, result)
+    print_bags(console, result)
+    failed = [bag for bag in result['bags'] if bag['error'] is not None]
+    for bag in failed:
+        errors.print(
+            f'evaluate: bag {bag["name"]} failed: {bag["error"]}',
+            style='red',
+            markup=False,
+            highlight=False,
+        )
+    return 1 if failed else 0
+
+
+@contextmanager
+def _runner(options: argparse.Namespace) -> Iterator[Runner]:
+    retries = 1 if options.retries is None else options.retries
+    if options.ray is not None:
+        cluster = RayRunner(options.ray, workers=options.workers, retries=retries)
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+    elif (options.workers or 1) > 1 or options.retries is not None:
+        yield ProcessRunner(options.workers or 1, retries=retries)
+    else:
+        yield SerialRunner()
+
+
+def _evaluation(options: argparse.Namespace, command: str, on_progress: OnProgress) -> Evaluation:
+    bag = Path(options.bag[0])
     common: dict[str, Any] = {
         'topics': topics_of(options),
         'config': config_of(options),
         'command': command,
-        'on_frame': on_frame,
+        'on_frame': lambda done, total: on_progress('scoring', done, total),
         'resume': options.resume,
     }
     if options.predictions is not None:
         return evaluate_recorded(
-            options.bag,
-            options.predictions,
-            options.output,
-            depth_topic=options.depth_topic,
-            **common,
+            bag, options.predictions, options.output, depth_topic=options.depth_topic, **common
         )
     return evaluate(
-        options.bag,
+        bag,
         options.output,
         model=options.model or 'default',
         engine=options.engine or 'auto',
@@ -104,18 +165,19 @@ def _evaluation(options: argparse.Namespace, command: str, on_frame: Any) -> Eva
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog=PROGRAM, description='Score metric depth against the LiDAR of a bag.'
+        prog=PROGRAM, description='Score metric depth against the LiDAR of bags.'
     )
-    parser.add_argument('bag', type=Path, help='bag folder, .mcap or .db3 file')
+    parser.add_argument('bag', nargs='*', help='bag folders, .mcap or .db3 files, or globs')
     parser.add_argument('--output', type=Path, required=True, help='folder for the results')
     add_options(parser)
+    add_fleet_options(parser)
     options = parser.parse_args(given)
     check_effects(parser, options)
     return options
 
 
 @contextmanager
-def _progress(console: Console) -> Any:
+def _progress(console: Console) -> Iterator[OnProgress]:
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -124,58 +186,14 @@ def _progress(console: Console) -> Any:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task('scoring', total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        rows: dict[str, TaskID] = {}
 
+        def show(name: str, done: int, total: int) -> None:
+            if name not in rows:
+                rows[name] = progress.add_task(name, total=total)
+            progress.update(rows[name], completed=done, total=total, visible=done < total)
 
-def _print_summary(console: Console, result: dict[str, Any]) -> None:
-    frames, protocol = result['frames'], result['protocol']
-    columns = {'all': result['depth'], **result['by_range']}
-    table = Table(title=f'{result["model"]["name"]} on {result["bag"]["name"]}')
-    table.add_column('range \\[m]')
-    for name in columns:
-        table.add_column(name, justify='right', style='bold' if name == 'all' else '')
-    for key, (title, unit, digits) in METRIC_TITLES.items():
-        cells = (_cell(column[key], digits) for column in columns.values())
-        table.add_row(f'{title} \\[{unit}]' if unit else title, *cells)
-    console.print(table)
-    console.print(
-        f'{frames["scored"]} of {frames["processed"]} frames, crop {protocol["crop"]}, '
-        f'{protocol["min_depth_m"]:g} to {protocol["cap_m"]:g} m, alignment '
-        f'{protocol["alignment"]}, {100 * result["truth"]["missing_share"]:.2f} % of the LiDAR '
-        'pixels without prediction',
-        highlight=False,
-    )
-    if result['accuracy'] != 'measured':
-        console.print(f'Accuracy: {result["accuracy"]}', markup=False, highlight=False)
-    for reason, number_of in frames['skipped'].items():
-        console.print(f'not scored: {number_of} x {reason}', markup=False, highlight=False)
-    _print_uncertainty(console, result['uncertainty'])
-    if result['latency']:
-        total = result['latency']['total']
-        console.print(
-            f'latency p50 {total["p50"]:.1f}, p95 {total["p95"]:.1f}, p99 {total["p99"]:.1f} ms '
-            f'({result["model"]["selection"]})',
-            markup=False,
-            highlight=False,
-        )
-
-
-def _cell(value: float, digits: int) -> str:
-    return number(None if value != value else value, digits)
-
-
-def _print_uncertainty(console: Console, scores: dict[str, Any] | None) -> None:
-    if scores is None:
-        console.print('no uncertainty to score')
-        return
-    console.print(
-        f'within 1 sigma {scores["coverage_1_sigma"]:.3f} '
-        f'(expected {scores["expected_1_sigma"]:.3f}), within 2 sigma '
-        f'{scores["coverage_2_sigma"]:.3f} ({scores["expected_2_sigma"]:.3f}), '
-        f'AUSE AbsRel {scores["ause_abs_rel"]:.4f}, AURG AbsRel {scores["aurg_abs_rel"]:.4f}',
-        highlight=False,
-    )
+        yield show
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from depth_ros.core.metrics import CROPS, ScoreRules
 from depth_ros.core.plane_checks import Region
 from depth_ros.errors import ConfigError
 from depth_ros.evaluation.config import CHECK_GROUPS, EvaluationConfig, Topics, TruthKind
+from depth_ros.evaluation.fleet import GLOB_CHARACTERS
 
 RULES = ScoreRules()
 DEFAULTS = EvaluationConfig()
@@ -40,15 +41,50 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_truth_options(parser)
 
 
+def add_fleet_options(parser: argparse.ArgumentParser) -> None:
+    """Add what serves runs over several bags."""
+    parser.add_argument(
+        '--manifest', type=Path, help='text file with a bag or glob a line, relative to its folder'
+    )
+    parser.add_argument('--workers', type=int, help='bags at a time, each in a process of its own')
+    parser.add_argument(
+        '--ray', metavar='ADDRESS', help="Ray cluster; 'auto', or 'local' for one of its own"
+    )
+    parser.add_argument(
+        '--retries', type=int, help='how often a bag is tried again whose worker has died'
+    )
+
+
+def is_fleet(options: argparse.Namespace) -> bool:
+    """Tell whether a run is one over several bags, with a folder for each."""
+    return (
+        len(options.bag) != 1
+        or options.manifest is not None
+        or any(character in options.bag[0] for character in GLOB_CHARACTERS)
+    )
+
+
 def check_effects(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the program when an option is given that this run would not use."""
     is_recorded = options.predictions is not None
     has_lidar = options.truth in ('sweep', 'accumulated')
+    many = is_fleet(options)
+    if not options.bag and options.manifest is None:
+        parser.error('no bag is given: name bags, globs or a --manifest')
+    if many and is_recorded:
+        parser.error('--predictions scores one bag: name just that one')
+    for option in ('workers', 'retries'):
+        value = getattr(options, option)
+        if value is not None and value < (1 if option == 'workers' else 0):
+            parser.error(f'--{option} {value}: too few')
     # Option, its value, whether this run uses it: nothing that is given is ignored.
     conditions = (
         ('--engine', options.engine, not is_recorded),
         ('--threads', options.threads, not is_recorded),
         ('--depth-topic', options.depth_topic, is_recorded),
+        ('--workers', options.workers, many and options.ray in (None, 'local')),
+        ('--ray', options.ray, many),
+        ('--retries', options.retries, many),
         ('--truth-topic', options.truth_topic, options.truth == 'image'),
         ('--lidar-topic', options.lidar_topic, has_lidar),
         ('--sweeps', options.sweeps, options.truth == 'accumulated'),

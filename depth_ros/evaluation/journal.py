@@ -48,6 +48,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, head: dict[str, Any], *, resume: bool) -> None:
+        head = json.loads(json.dumps(head))
         self.path = folder / JOURNAL_FILE
         self._partial = self.path.with_name(JOURNAL_FILE + PARTIAL_SUFFIX)
         self._error: OSError | None = None
@@ -124,6 +125,15 @@ class Journal:
                 end, count = end + len(line), count + 1
         os.truncate(self._partial, end)
         return max(count - 1, 0)
+
+
+def is_finished(folder: Path, head: dict[str, Any]) -> bool:
+    """Tell whether a folder holds the finished journal of this very run."""
+    path = folder / JOURNAL_FILE
+    if not path.is_file():
+        return False
+    with path.open('rb') as stream:
+        return bool(_parsed(stream.readline()) == json.loads(json.dumps(head)))
 
 
 def read_journal(folder: Path) -> Iterator[Record]:

@@ -41,12 +41,13 @@ from depth_ros.evaluation.album import drawable
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, versions
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
-from depth_ros.evaluation.journal import Journal, JOURNAL_FILE
+from depth_ros.evaluation.journal import is_finished, Journal, JOURNAL_FILE
 from depth_ros.evaluation.node_words import last_words
 from depth_ros.evaluation.passes import Job, Measurer, PassTimes, run_pass
 from depth_ros.evaluation.report import (
     json_bytes,
     METRICS_FILE,
+    read_result,
     SCHEMA_VERSION,
     TABLE_FILE,
     write_pages,
@@ -71,8 +72,9 @@ class Evaluation:
 
     result: dict[str, Any]
     folder: Path
-    _session: Session
-    _table: FrameTable
+    # None: an earlier run had finished already.
+    _session: Session | None
+    _table: FrameTable | None
 
     def write(self) -> None:
         """
@@ -80,6 +82,8 @@ class Evaluation:
 
         :raises ReportError: some could not be written; the others are there.
         """
+        if self._session is None or self._table is None:
+            return
         files = FileSet(self.folder)
         # The numbers first: of a disk that is nearly full they get what is left.
         has_metrics = files.write(METRICS_FILE, lambda: json_bytes(self.result))
@@ -128,8 +132,8 @@ def evaluate(
         spec = loaded.engine.spec
         facts = {'model': model_facts(loaded), 'node': None, 'command': command}
         predictor = PipelinePredictor(pipeline, is_stateful=_remembers(loaded.card.temporal))
-        run.start(facts, {spec.backend: spec.version}, predictor, resume=resume)
-        return run.score(predictor, is_overlapped=is_overlapped)
+        done = run.start(facts, {spec.backend: spec.version}, predictor, resume=resume)
+        return done or run.score(predictor, is_overlapped=is_overlapped)
 
 
 def evaluate_recorded(
@@ -165,8 +169,8 @@ def evaluate_recorded(
             **{f'{key}_topic': topic for key, topic in predictor.topics.items()},
         }
         facts = {'model': model, 'node': node, 'command': command}
-        run.start(facts, {}, predictor, resume=resume)
-        return run.score(predictor, is_overlapped=True)
+        done = run.start(facts, {}, predictor, resume=resume)
+        return done or run.score(predictor, is_overlapped=True)
 
 
 def _remembers(temporal: TemporalSpec) -> bool:
@@ -203,8 +207,8 @@ class _Run:
         predictor: Predictor,
         *,
         resume: bool,
-    ) -> None:
-        """Open the files of the run, or those that an earlier one left."""
+    ) -> Evaluation | None:
+        """Open the files of the run, or return what an earlier one has finished."""
         bag = self._facts.path
         self._about = {
             'protocol': self._config.protocol(),
@@ -223,11 +227,15 @@ class _Run:
         if self._config.rules.alignment == 'median_sequence':
             self._scale = self._sequence_scale(predictor)
         head = _identity(self._about, self._scale)
+        if resume and is_finished(self._folder, head) and (self._folder / METRICS_FILE).is_file():
+            result = read_result(self._folder)
+            return Evaluation(result=result, folder=self._folder, _session=None, _table=None)
         journal = Journal(self._folder, head, resume=resume)
         self._stack.callback(journal.pause)
         self._table = FrameTable(self._folder / TABLE_FILE)
         self._stack.callback(self._table.close)
         self._session = Session(self._config, self._folder, self._table, journal)
+        return None
 
     def score(self, predictor: Predictor, *, is_overlapped: bool) -> Evaluation:
         """Score what is left to score, and return the result."""

@@ -1,0 +1,356 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Evaluate many bags: each a task of its own, one after another, in worker processes, or on Ray.
+
+Every bag has a folder below ``bags/``. The result of all is made from the journals there, in the
+order of the names, so that it has the same bytes however the tasks were spread. What a clock
+says is in run.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from glob import glob
+import hashlib
+from pathlib import Path
+import time
+from typing import Any, Protocol
+
+from depth_ros.bags.reader import METADATA_FILE, STORAGE_SUFFIXES
+from depth_ros.errors import ConfigError, DepthRosError, ReportError
+from depth_ros.evaluation import bootstrap
+from depth_ros.evaluation.config import EvaluationConfig, Topics
+from depth_ros.evaluation.files import FileSet, make_folder
+from depth_ros.evaluation.journal import read_journal
+from depth_ros.evaluation.report import (
+    json_bytes,
+    METRICS_FILE,
+    read_result,
+    SCHEMA_VERSION,
+    write_pages,
+)
+from depth_ros.evaluation.run import evaluate
+from depth_ros.evaluation.totals import Totals
+
+BAGS_FOLDER = 'bags'
+RUN_FILE = 'run.json'
+GLOB_CHARACTERS = '*?['
+# Taken over from the first bag: the same for all.
+SHARED_KEYS = ('protocol', 'model', 'node', 'versions')
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagTask:
+    """What a worker needs to evaluate one bag; travels between processes and machines."""
+
+    name: str
+    bag: Path
+    folder: Path
+    model: str
+    engine: str
+    threads: int
+    topics: Topics
+    config: EvaluationConfig
+    resume: bool
+    is_overlapped: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one bag; ``error`` None: its folder is complete."""
+
+    name: str
+    error: str | None
+    seconds: float
+    throughput: dict[str, float] | None = None
+    attempts: int = 1
+
+
+class Runner(Protocol):
+    """Runs tasks, in any order and place, each until it is done or has failed for good."""
+
+    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterable[Outcome]:
+        """Yield the outcomes as they come."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return how it runs, for run.json."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How each bag is evaluated."""
+
+    model: str = 'default'
+    engine: str = 'auto'
+    threads: int = 0
+    topics: Topics = field(default_factory=Topics)
+    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    resume: bool = False
+    command: str = ''
+
+
+class SerialRunner:
+    """One bag after another, in this process."""
+
+    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterable[Outcome]:
+        """Yield the outcomes in the order of the tasks."""
+        for task in tasks:
+            yield run_task(task, on_progress)
+
+    def facts(self) -> dict[str, Any]:
+        """Return how it runs."""
+        return {'runner': 'serial', 'workers': 1}
+
+
+def run_task(task: BagTask, on_progress: OnProgress) -> Outcome:
+    """Evaluate one bag; a bag that cannot be evaluated is an outcome, not an error."""
+    started = time.monotonic()
+    try:
+        evaluation = evaluate(
+            task.bag,
+            task.folder,
+            model=task.model,
+            engine=task.engine,
+            threads=task.threads,
+            topics=task.topics,
+            config=task.config,
+            resume=task.resume,
+            is_overlapped=task.is_overlapped,
+            on_frame=lambda done, total: on_progress(task.name, done, total),
+        )
+        evaluation.write()
+    except DepthRosError as error:
+        return Outcome(name=task.name, error=str(error), seconds=time.monotonic() - started)
+    return Outcome(
+        name=task.name,
+        error=None,
+        seconds=time.monotonic() - started,
+        throughput=evaluation.result['throughput'],
+    )
+
+
+def find_bags(patterns: Sequence[str], manifest: Path | None = None) -> list[Path]:
+    """
+    Return the bags that are named, each once, sorted.
+
+    :param patterns: paths, or globs, which find bags alone.
+    :param manifest: text file with a path or glob a line, relative to its folder; # comments.
+    :raises ConfigError: the manifest cannot be read, or nothing is found.
+    """
+    found: set[Path] = set()
+    for pattern in [*patterns, *_manifest_lines(manifest)]:
+        if any(character in pattern for character in GLOB_CHARACTERS):
+            matches = [Path(match) for match in glob(pattern, recursive=True)]
+            bags = {match for match in matches if _is_bag(match)}
+            if not bags:
+                raise ConfigError(f"'{pattern}' finds no bag ({len(matches)} other files)")
+            found |= bags
+        else:
+            found.add(Path(pattern))
+    if not found:
+        raise ConfigError('no bag is given: name bags, globs or a --manifest')
+    return sorted(found)
+
+
+def _manifest_lines(manifest: Path | None) -> list[str]:
+    if manifest is None:
+        return []
+    try:
+        text = manifest.read_text(encoding='utf-8')
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--manifest '{manifest}' cannot be read: {error}") from error
+    lines = (line.partition('#')[0].strip() for line in text.splitlines())
+    return [str(manifest.parent / line) for line in lines if line]
+
+
+def _is_bag(path: Path) -> bool:
+    if path.is_file():
+        # Storage files of a bag folder belong to the folder.
+        has_folder = (path.parent / METADATA_FILE).is_file()
+        return path.suffix in STORAGE_SUFFIXES and not has_folder
+    return (path / METADATA_FILE).is_file() or any(
+        file.suffix in STORAGE_SUFFIXES for file in path.iterdir()
+    )
+
+
+def names_of(bags: Sequence[Path]) -> list[str]:
+    """Return a name for each bag, with the folders above where the last part is not unique."""
+    names = []
+    for bag in bags:
+        parts, count = bag.resolve().parts, 1
+        while (
+            count < len(parts)
+            and sum(_tail(other, count) == _tail(bag, count) for other in bags) > 1
+        ):
+            count += 1
+        names.append('__'.join(_tail(bag, count)))
+    return names
+
+
+def _namesakes(bags: Sequence[Path], bag: Path, count: int) -> int:
+    return sum(_tail(other, count) == _tail(bag, count) for other in bags)
+
+
+def _tail(bag: Path, count: int) -> tuple[str, ...]:
+    return bag.resolve().parts[-count:]
+
+
+def evaluate_many(
+    bags: Sequence[Path],
+    folder: Path,
+    runner: Runner,
+    plan: Plan,
+    *,
+    is_overlapped: bool = True,
+    on_progress: OnProgress = lambda name, done, total: None,
+) -> dict[str, Any]:
+    """
+    Evaluate bags, write the result of all of them, and return it.
+
+    A bag that fails does not lose the others: it is listed with its error.
+
+    :raises ReportError: all have failed, or the result cannot be written.
+    """
+    make_folder(folder)
+    tasks = [
+        BagTask(
+            name=name,
+            bag=bag,
+            folder=folder / BAGS_FOLDER / name,
+            model=plan.model,
+            engine=plan.engine,
+            threads=plan.threads,
+            topics=plan.topics,
+            config=plan.config,
+            resume=plan.resume,
+            is_overlapped=is_overlapped,
+        )
+        for name, bag in sorted(zip(names_of(bags), bags, strict=True))
+    ]
+    started = time.monotonic()
+    outcomes = {outcome.name: outcome for outcome in runner.run(tasks, on_progress)}
+    ordered = [outcomes[task.name] for task in tasks]
+    if all(outcome.error for outcome in ordered):
+        errors = '; '.join(f'{outcome.name}: {outcome.error}' for outcome in ordered)
+        raise ReportError(f'none of {len(ordered)} bags could be evaluated: {errors}')
+    result = merged(folder, ordered, plan.config)
+    facts = {
+        'command': plan.command,
+        **runner.facts(),
+        'seconds': time.monotonic() - started,
+        'bags': [_timing(outcome) for outcome in ordered],
+    }
+    files = FileSet(folder)
+    files.write(METRICS_FILE, lambda: json_bytes(result))
+    files.write(RUN_FILE, lambda: json_bytes(facts))
+    write_pages(files, result)
+    files.finish()
+    return result
+
+
+def _timing(outcome: Outcome) -> dict[str, Any]:
+    return {
+        'name': outcome.name,
+        'seconds': outcome.seconds,
+        'attempts': outcome.attempts,
+        'throughput': outcome.throughput,
+    }
+
+
+def merged(folder: Path, outcomes: Sequence[Outcome], config: EvaluationConfig) -> dict[str, Any]:
+    """
+    Return the result of all bags, from their folders alone.
+
+    :raises ReportError: a folder is not as its outcome says.
+    """
+    totals = Totals(config.rules)
+    rows: list[dict[str, Any]] = []
+    shared: dict[str, Any] = {}
+    for outcome in outcomes:
+        row: dict[str, Any] = {'name': outcome.name, 'folder': f'{BAGS_FOLDER}/{outcome.name}'}
+        if outcome.error is not None:
+            rows.append({**row, 'error': outcome.error, 'depth': None, 'frames': None})
+            continue
+        part = folder / BAGS_FOLDER / outcome.name
+        result = read_result(part)
+        shared = shared or {key: result[key] for key in SHARED_KEYS}
+        totals.merge(_replayed(part, config))
+        kept = ('depth', 'frames', 'accuracy', 'drift', 'bag', 'pictures', 'sequence_scale')
+        rows.append({**row, 'error': None, **{key: result[key] for key in kept}})
+    return {
+        **totals.result(),
+        'accuracy': _accuracy(rows),
+        'drift': None,
+        'confidence': bootstrap.of_drives([_unit(row) for row in rows if row['error'] is None]),
+        'latency': None,
+        'throughput': None,
+        **shared,
+        'bag': _all_bags(rows),
+        'command': '',
+        'sequence_scale': None,
+        'lidar_clock': None,
+        'bags': [{k: v for k, v in row.items() if k != 'pictures'} for row in rows],
+        'timeline': [],
+        'pictures': _pictures(rows),
+        'schema_version': SCHEMA_VERSION,
+    }
+
+
+def _replayed(part: Path, config: EvaluationConfig) -> Totals:
+    totals = Totals(config.rules)
+    for record in read_journal(part):
+        totals.add(record)
+    return totals
+
+
+def _unit(row: dict[str, Any]) -> tuple[int, dict[str, float]]:
+    return row['frames']['scored'], row['depth']
+
+
+def _accuracy(rows: Sequence[dict[str, Any]]) -> str:
+    reasons = {row['accuracy'] for row in rows if row['error'] is None}
+    return 'measured' if 'measured' in reasons else '; '.join(sorted(reasons))
+
+
+def _all_bags(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    bags = [row['bag'] for row in rows if row['error'] is None]
+    prints = ' '.join(bag['fingerprint'] for bag in bags)
+    return {
+        'name': f'{len(rows)} bags',
+        'path': ', '.join(bag['path'] for bag in bags),
+        'fingerprint': hashlib.sha256(prints.encode()).hexdigest(),
+        'size_bytes': sum(bag['size_bytes'] for bag in bags),
+        'topics': {},
+    }
+
+
+def _pictures(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the best picture of the best bag and the worst of the worst."""
+    drawn = [row for row in rows if row['error'] is None and row['pictures']]
+    if not drawn:
+        return []
+    ranked = sorted(drawn, key=lambda row: (row['depth']['abs_rel'], row['name']))
+    picks = []
+    for role, row in (('best', ranked[0]), ('worst', ranked[-1])):
+        picture = next((p for p in row['pictures'] if p['role'] == role), row['pictures'][0])
+        paths = {key: f'{row["folder"]}/{picture[key]}' for key in ('overview', 'birdseye')}
+        picks.append({**picture, **paths, 'role': role, 'bag': row['name']})
+    return picks

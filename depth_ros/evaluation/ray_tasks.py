@@ -1,0 +1,101 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Run tasks on a Ray cluster: ``pip install depth_ros[ray]``.
+
+Every machine of the cluster needs this package, and bags, model and output under the same paths
+(a network file system).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
+import time
+from typing import Any
+
+from depth_ros.errors import ConfigError
+from depth_ros.evaluation.fleet import BagTask, OnProgress, Outcome, run_task
+
+LOCAL = 'local'
+
+
+class RayRunner:
+    """
+    A Ray task for each bag.
+
+    :param address: of the cluster, 'auto' for the one this machine belongs to, or 'local' for a
+        Ray of its own on this machine.
+    :param retries: how often Ray tries a bag again whose worker has died; it is resumed.
+    :raises ConfigError: Ray is not installed, or there is no cluster at that address.
+    """
+
+    def __init__(self, address: str, *, workers: int | None = None, retries: int = 1) -> None:
+        try:
+            ray: Any = import_module('ray')
+        except ImportError as error:
+            raise ConfigError(f'--ray {address}: Ray is not installed: pip install ray') from error
+        self._ray = ray
+        self._address = address
+        self._retries = retries
+        is_local = address == LOCAL
+        try:
+            ray.init(
+                address=None if is_local else address,
+                num_cpus=workers if is_local else None,
+                include_dashboard=False if is_local else None,
+                log_to_driver=False,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(f'--ray {address}: no cluster there: {error}') from error
+
+    def facts(self) -> dict[str, Any]:
+        """Return how it runs."""
+        return {
+            'runner': 'ray',
+            'address': self._address,
+            'version': self._ray.__version__,
+            'retries': self._retries,
+        }
+
+    def close(self) -> None:
+        """Leave the cluster; ends a local one."""
+        self._ray.shutdown()
+
+    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterator[Outcome]:
+        """Yield the outcomes as they come; progress is that of whole bags."""
+        ray = self._ray
+        remote = ray.remote(max_retries=self._retries)(_work)
+        started = time.monotonic()
+        pending = {
+            remote.options(num_cpus=max(task.threads, 1)).remote(task): task for task in tasks
+        }
+        while pending:
+            ready, _ = ray.wait(list(pending), num_returns=1)
+            task = pending.pop(ready[0])
+            try:
+                yield ray.get(ready[0])
+            except ray.exceptions.RayError as error:
+                yield Outcome(
+                    name=task.name,
+                    error=f'its Ray task failed: {type(error).__name__}',
+                    seconds=time.monotonic() - started,
+                )
+
+
+def _work(task: BagTask) -> Outcome:
+    # A task that Ray tries again goes on where the one before has died.
+    return run_task(replace(task, resume=True), lambda name, done, total: None)

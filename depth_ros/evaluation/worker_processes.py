@@ -1,0 +1,129 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Run tasks in worker processes, so that a bag that kills its process loses nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+import multiprocessing
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+import time
+from typing import Any
+
+from depth_ros.evaluation.fleet import BagTask, OnProgress, Outcome, run_task
+
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Running:
+    """A task in a process of its own."""
+
+    task: BagTask
+    process: BaseProcess
+    inbox: Connection
+    attempt: int
+    started: float
+
+
+class ProcessRunner:
+    """
+    A new process for each bag, some at a time.
+
+    :param workers: how many at a time.
+    :param retries: how often a bag is tried again whose process has died; it is resumed.
+    """
+
+    def __init__(self, workers: int, *, retries: int = 1) -> None:
+        self._workers = workers
+        self._retries = retries
+
+    def facts(self) -> dict[str, Any]:
+        """Return how it runs."""
+        return {'runner': 'processes', 'workers': self._workers, 'retries': self._retries}
+
+    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterator[Outcome]:
+        """Yield the outcomes as they come; leaving early ends the processes."""
+        waiting = [(task, 1) for task in reversed(tasks)]
+        running: dict[Connection, _Running] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._workers:
+                    job = _started(*waiting.pop())
+                    running[job.inbox] = job
+                for inbox in wait(list(running)):
+                    assert isinstance(inbox, Connection)
+                    done = self._read(running[inbox], on_progress)
+                    if done is None:
+                        continue
+                    job = running.pop(inbox)
+                    if done.error is not None and job.process.exitcode and self._may_retry(job):
+                        waiting.append((replace(job.task, resume=True), job.attempt + 1))
+                        continue
+                    yield done
+        finally:
+            for job in running.values():
+                job.process.kill()
+                job.process.join()
+
+    def _may_retry(self, job: _Running) -> bool:
+        return job.attempt <= self._retries
+
+    def _read(self, job: _Running, on_progress: OnProgress) -> Outcome | None:
+        """Return the outcome of a process that has ended, or pass on what it says."""
+        try:
+            message = job.inbox.recv()
+        except EOFError:
+            job.process.join()
+            code = job.process.exitcode
+            how = f'signal {-code}' if code is not None and code < 0 else f'exit status {code}'
+            return Outcome(
+                name=job.task.name,
+                error=f'its worker died ({how}) in attempt {job.attempt}',
+                seconds=time.monotonic() - job.started,
+                attempts=job.attempt,
+            )
+        if isinstance(message, Outcome):
+            job.process.join()
+            return replace(message, attempts=job.attempt)
+        on_progress(*message)
+        return None
+
+
+def _started(task: BagTask, attempt: int) -> _Running:
+    # A fresh interpreter: engines and their threads do not survive a fork.
+    context = multiprocessing.get_context('spawn')
+    inbox, outbox = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(task, outbox), name=f'evaluate {task.name}')
+    process.start()
+    outbox.close()
+    return _Running(
+        task=task, process=process, inbox=inbox, attempt=attempt, started=time.monotonic()
+    )
+
+
+def _work(task: BagTask, outbox: Connection) -> None:
+    last = 0.0
+
+    def tell(name: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > PROGRESS_SECONDS or done == total:
+            last = now
+            outbox.send((name, done, total))
+
+    outbox.send(run_task(task, tell))
