@@ -1,12 +1,13 @@
-# make demo | test | test-jazzy | lint | bench | clean. Needs Linux x86-64 and Python 3.10-3.13.
+# make demo | test | test-jazzy | test-gpu | lint | bench | clean. Needs Linux x86-64 and Python 3.10-3.13.
 # The programs run in virtual environments inside this folder; nothing else is touched.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-jazzy lint bench clean
+.PHONY: help demo test test-jazzy test-gpu lint bench clean
 
 VENV := .venv
 JAZZY := .venv-jazzy
+GPU := .venv-gpu
 RUN := $(VENV)/bin/python
 PIP_INSTALL := bin/python -m pip install --quiet --disable-pip-version-check
 SOURCES := depth_ros training benchmarks test launch setup.py
@@ -41,6 +42,14 @@ $(JAZZY)/.test: setup.py
 	$(JAZZY)/$(PIP_INSTALL) -e '.[wheels-jazzy,test]'
 	touch $@
 
+# onnxruntime and onnxruntime-gpu are the same module: the second one in place of the first.
+$(GPU)/.test: setup.py
+	tools/venv.sh $(GPU)
+	$(GPU)/$(PIP_INSTALL) -e '.[tensorrt-rtx,test]' cuda-python tensorrt
+	$(GPU)/bin/python -m pip uninstall --quiet --yes onnxruntime
+	$(GPU)/$(PIP_INSTALL) 'onnxruntime-gpu[cuda,cudnn]'
+	touch $@
+
 demo: $(VENV)/.runtime
 	$(RUN) -m depth_ros.cli.demo --output out/demo
 
@@ -49,6 +58,9 @@ test: $(VENV)/.test
 
 test-jazzy: $(JAZZY)/.test
 	$(JAZZY)/bin/python -m pytest test/nodes test/ros
+
+test-gpu: $(GPU)/.test
+	$(GPU)/bin/python -m pytest -m gpu
 
 lint: $(VENV)/.lint
 	$(RUN) -m ruff check $(SOURCES)
@@ -62,4 +74,4 @@ bench: $(VENV)/.test
 	for program in benchmarks/[a-z]*.py; do $(RUN) -m benchmarks.$$(basename $$program .py); done
 
 clean:
-	rm -rf $(VENV) $(JAZZY) build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(JAZZY) $(GPU) build install log out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
