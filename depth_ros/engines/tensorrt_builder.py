@@ -233,10 +233,12 @@ def _parse_failure(
     title = f'{path}: {library.name} {library.version} cannot take'
     if not errors:
         return f'{title} the file: {messages.reason()}'
-    error = errors[0]
-    where = 'the graph'
-    if error.node_operator():
-        where = f"node '{error.node_name()}' (operator {error.node_operator()})"
+    # Early releases of TensorRT 10 do not tell name and operator of the node.
+    error: Any = errors[0]
+    operator = getattr(error, 'node_operator', str)()
+    where = f'node {error.node()}'
+    if operator:
+        where = f"node '{error.node_name()}' (operator {operator})"
     reason = ' '.join(error.desc().split()).rstrip('.')
     return (
         f'{title} {where}: {reason}. Export the model without it (write that step with other '
