@@ -147,6 +147,7 @@ setup(
             'depth-ros-compare = depth_ros.cli.compare:main',
             'depth-ros-demo = depth_ros.cli.demo:main',
             'depth-ros-evaluate = depth_ros.cli.evaluate:main',
+            'depth-ros-evaluate-kitti = depth_ros.cli.evaluate_kitti:main',
             'depth-ros-kitti-to-bag = depth_ros.cli.kitti_to_bag:main',
             'depth-ros-model-info = depth_ros.cli.model_info:main',
             'depth-ros-mono-depth-node = depth_ros.nodes.mono_depth_node:main',
