@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, fields, replace
 import os
 from pathlib import Path
 import pickle
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 import zipfile
 
 from depth_ros.errors import ModelError
@@ -140,7 +140,7 @@ class _Recorder:
 def _save(content: Mapping[str, Any], stream: BinaryIO) -> None:
     recorder = _Recorder(stream)
     try:
-        torch.save(dict(content), recorder)
+        torch.save(dict(content), cast(BinaryIO, recorder))
     except (OSError, RuntimeError):
         if recorder.error is not None:
             raise recorder.error from None

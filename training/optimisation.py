@@ -62,7 +62,8 @@ def make_optimiser(
         for (is_encoder, decays), parameters in sorted(groups.items())
     ]
     make: Any = OPTIMISERS[config.name]
-    return make(described, fused=fused)
+    optimiser: torch.optim.Optimizer = make(described, fused=fused)
+    return optimiser
 
 
 def batch_norms(network: nn.Module) -> Iterator[nn.Module]:

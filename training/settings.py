@@ -147,7 +147,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _tuple(arguments, value, where)
     if is_dataclass(hint):
-        return value if isinstance(value, cast(type, hint)) else settings(hint, value, where)
+        kind = cast(type[Any], hint)
+        return value if isinstance(value, kind) else settings(kind, value, where)
     return _scalar(hint, value, where)
 
 

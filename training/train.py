@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 import hashlib
+from importlib.metadata import version
 import logging
 import os
 from pathlib import Path
@@ -36,7 +37,6 @@ import warnings
 import cv2
 from depth_ros import __version__
 from depth_ros.errors import ConfigError, DepthRosError
-from lightning_fabric import __version__ as fabric_version
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 import numpy as np
@@ -265,7 +265,7 @@ def _write_facts(
             'depth_ros': __version__,
             'python': platform.python_version(),
             'torch': torch.__version__,
-            'lightning_fabric': fabric_version,
+            'lightning_fabric': version('lightning-fabric'),
             'numpy': np.__version__,
             'opencv': cv2.__version__,
         },

@@ -89,7 +89,8 @@ class _Touch(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:
-        return (None,) * ctx.count
+        count: int = ctx.count
+        return (None,) * count
 
 
 class _Forward(nn.Module):
@@ -106,7 +107,8 @@ class _Forward(nn.Module):
 
     def forward(self, given: _Given) -> tuple[dict[str, Term], Tensor]:
         terms = self.recipe(given.batch, given.progress)
-        return terms, _Touch.apply(*(p for p in self.parameters() if p.requires_grad))
+        touch: Any = _Touch.apply
+        return terms, touch(*(p for p in self.parameters() if p.requires_grad))
 
 
 class TrainStep:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 import math
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, cast
 
 from depth_ros.core.metrics import ScoreRules
 from depth_ros.errors import DepthRosError
@@ -139,7 +139,8 @@ class Trainer:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         is_gpu = self.fabric.device.type == 'cuda'
         if self.config.batch_norm == 'train' and is_gpu and self.ranks.count > 1:
-            return nn.SyncBatchNorm.convert_sync_batchnorm(recipe)
+            synchronised: Any = nn.SyncBatchNorm
+            return cast(Recipe, synchronised.convert_sync_batchnorm(recipe))
         return recipe
 
     def _load(self, start: Checkpoint) -> None:
