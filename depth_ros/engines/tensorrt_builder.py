@@ -166,14 +166,19 @@ def build_plan(
     """
     check_options(library, options, target)
     messages = Messages()
-    builder = library.api.Builder(make_logger(library.api, messages))
+    logger = make_logger(library.api, messages)
+    builder = library.api.Builder(logger)
     start_s = time.monotonic()
-    network = _parse(library, builder, file.path, messages)
+    network = _network(library, builder)
+    # The network's weights are the parser's: it lives until the plan is there.
+    parser = library.api.OnnxParser(network, logger)
+    _parse(library, parser, file.path, messages)
     follow = BuildProgress(f'building the {library.name} engine of {file.path.name}', progress)
     config = _config(library, builder, input_ranges(card, file), target, options)
     config.progress_monitor = make_monitor(library.api, follow)
     with timing.used_by(library, config):
         plan = builder.build_serialized_network(network, config)
+    del parser
     if follow.error is not None:
         raise follow.error
     if follow.is_cancelled:
@@ -214,17 +219,16 @@ def _tensor_facts(tensor: trt.ITensor) -> dict[str, Any]:
     return {'name': tensor.name, 'shape': list(shape), 'dtype': dtype}
 
 
-def _parse(
-    library: Library, builder: trt.Builder, path: Path, messages: Messages
-) -> trt.INetworkDefinition:
+def _network(library: Library, builder: trt.Builder) -> trt.INetworkDefinition:
     # TensorRT 11 has strong typing only, and may come to lose the flag.
     flag = getattr(library.api.NetworkDefinitionCreationFlag, 'STRONGLY_TYPED', None)
-    network = builder.create_network(0 if flag is None else 1 << int(flag))
-    parser = library.api.OnnxParser(network, make_logger(library.api, messages))
+    return builder.create_network(0 if flag is None else 1 << int(flag))
+
+
+def _parse(library: Library, parser: trt.OnnxParser, path: Path, messages: Messages) -> None:
     if not parser.parse_from_file(str(path)):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         raise ModelError(_parse_failure(library, path, errors, messages))
-    return network
 
 
 def _parse_failure(

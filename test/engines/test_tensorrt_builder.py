@@ -37,6 +37,7 @@ from test.synthetic import model_spec
 from depth_ros.engines.model_card import write_card
 from depth_ros.engines.onnx_file import read_onnx_file
 from depth_ros.engines.tensorrt_builder import (
+    build_plan,
     BuildOptions,
     check_options,
     input_ranges,
@@ -282,3 +283,46 @@ def test_timing_cache_calls_are_those_of_the_real_interface():
     stored = merged(config, b'')
     assert merged(config, stored)
     attach(config, b'damaged')
+
+
+@pytest.mark.parametrize(
+    ('said', 'advice'),
+    [
+        (
+            'Error Code 2: OutOfMemory (Requested size was 123 bytes.)',
+            'the workspace may take 64 MiB: close other programs on the GPU',
+        ),
+        ('Error Code 10: Could not find any implementation for node x', 'or a newer TensorRT'),
+    ],
+)
+def test_build_plan_that_the_builder_gives_up_says_reason_and_advice(network, said, advice):
+    real = rtx.library()
+
+    class Builder(real.api.Builder):
+        """Gives up as the real one does: it logs, and returns nothing."""
+
+        def build_serialized_network(self, network, config):
+            self.logger.log(real.api.ILogger.Severity.ERROR, said)
+            return
+
+    class Api:
+        """The real library but for its builder."""
+
+        def __getattr__(self, name):
+            return getattr(real.api, name)
+
+    api = Api()
+    api.Builder = Builder
+    file = read_onnx_file(network)
+    with pytest.raises(ModelError) as caught:
+        build_plan(
+            Library(name='tensorrt_rtx', api=api),
+            file,
+            network_card(),
+            rtx.TARGET,
+            BuildOptions(workspace_mib=64),
+            TimingCache(network.parent, 'SM86'),
+            rtx.go_on,
+        )
+    assert said in str(caught.value)
+    assert advice in str(caught.value)

@@ -17,6 +17,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+import subprocess
+import sys
 from test.engines import rtx
 from test.engines.graphs import (
     brightness_file,
@@ -336,3 +338,72 @@ def test_every_call_of_cuda_exists_in_the_real_library():
     assert hasattr(runtime.cudaStreamCaptureMode, 'cudaStreamCaptureModeThreadLocal')
     codes = runtime.cudaError_t.__members__
     assert set(cuda_memory.NO_DRIVER_CODES) | {cuda_memory.OUT_OF_MEMORY} <= set(codes)
+
+
+CALLS_WITHOUT_A_GPU = """
+from cuda.bindings import runtime as rt
+
+stream, graph, executable = rt.cudaStream_t(0), rt.cudaGraph_t(0), rt.cudaGraphExec_t(0)
+mode = rt.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+calls = {
+    rt.cudaMalloc: (16,),
+    rt.cudaHostAlloc: (16, 0),
+    rt.cudaFree: (0,),
+    rt.cudaFreeHost: (0,),
+    rt.cudaStreamCreate: (),
+    rt.cudaStreamSynchronize: (stream,),
+    rt.cudaStreamDestroy: (stream,),
+    rt.cudaStreamBeginCapture: (stream, mode),
+    rt.cudaStreamEndCapture: (stream,),
+    rt.cudaMemcpyAsync: (0, 0, 0, rt.cudaMemcpyKind.cudaMemcpyHostToDevice, stream),
+    rt.cudaGraphInstantiate: (graph, 0),
+    rt.cudaGraphDestroy: (graph,),
+    rt.cudaGraphExecDestroy: (executable,),
+    rt.cudaGraphLaunch: (executable, stream),
+    rt.cudaGetDeviceProperties: (0,),
+    rt.cudaDriverGetVersion: (),
+    rt.cudaMemGetInfo: (),
+}
+for function, arguments in calls.items():
+    status, *results = function(*arguments)
+    print(function.__name__, status.name, len(results))
+assert int(rt.cudaStream_t(5)) == 5
+assert isinstance(rt.cudaDeviceProp().name, bytes)
+"""
+
+
+def test_every_call_of_cuda_takes_these_arguments_and_gives_so_many_results():
+    pytest.importorskip('cuda.bindings', reason='cuda-python is not installed')
+    if any(Path('/dev').glob('nvidia[0-9]*')):
+        pytest.skip('there is a GPU here: null handles would be used in earnest')
+    result = subprocess.run(
+        [sys.executable, '-c', CALLS_WITHOUT_A_GPU], capture_output=True, text=True, check=True
+    )
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert len(lines) == 17
+    counts = {name: int(count) for name, _, count in lines}
+    one = {'Malloc', 'HostAlloc', 'StreamCreate', 'StreamEndCapture', 'GraphInstantiate'}
+    one |= {'GetDeviceProperties', 'DriverGetVersion'}
+    assert {n for n, count in counts.items() if count == 1} == {f'cuda{name}' for name in one}
+    assert counts['cudaMemGetInfo'] == 2
+    statuses = {status for _, status, _ in lines} - {'cudaSuccess'}
+    assert statuses <= cuda_memory.NO_DRIVER_CODES
+
+
+def test_open_real_plan_without_a_driver_is_refused_with_the_librarys_reason(runtime, tmp_path):
+    path = network_file(tmp_path / 'a.onnx')
+    write_card(path, network_card())
+    library, plan = rtx.library(), rtx.build(path).plan
+    if any(Path('/dev').glob('nvidia[0-9]*')):
+        pytest.skip('there is a GPU here')
+    file = read_onnx_file(path)
+    with pytest.raises(ModelError, match=r'tensorrt_rtx 1\..* cannot load its plan: .*driver'):
+        TensorRtEngine(
+            library,
+            Cuda(),
+            plan,
+            file,
+            precision='fp32',
+            ranges=input_ranges(card_of(file), file),
+            states=(),
+        )
