@@ -55,7 +55,9 @@ def boundary_metrics(depth_HW: NDArray[np.float32], truth: SparseDepth) -> dict[
     predicted = np.stack([predicted_N[first], predicted_N[second]])
     is_usable = np.isfinite(predicted).all(axis=0) & (predicted > 0).all(axis=0)
     true, predicted = true[:, is_usable], predicted[:, is_usable]
-    counts = np.array([_counts(predicted, true, float(t)) for t in THRESHOLDS])
+    # An edge in one direction is a ratio above 1 + t, in the other its inverse.
+    predicted_ratio, true_ratio = predicted[1] / predicted[0], true[1] / true[0]
+    counts = np.array([_counts(predicted_ratio, true_ratio, float(t)) for t in THRESHOLDS])
     both, seen, real = counts.T
     if real[0] < MIN_EDGES:
         return {}
@@ -96,7 +98,7 @@ def edge_width_px(depth_HW: NDArray[np.float32]) -> float:
 
 def _neighbours(truth: SparseDepth) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return indices of hits that follow each other in a row of the image."""
-    order = np.lexsort((truth.cols_N, truth.rows_N))
+    order = np.argsort(truth.rows_N * truth.width + truth.cols_N)
     first, second = order[:-1], order[1:]
     gap = truth.cols_N[second] - truth.cols_N[first]
     is_pair = (truth.rows_N[first] == truth.rows_N[second]) & (gap <= MAX_PAIR_GAP_PX)
@@ -104,14 +106,13 @@ def _neighbours(truth: SparseDepth) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def _counts(
-    predicted_2P: NDArray[np.float32], true_2P: NDArray[np.float32], threshold: float
+    predicted_P: NDArray[np.float32], true_P: NDArray[np.float32], threshold: float
 ) -> tuple[int, int, int]:
     """Return how many directed pairs are edges in both, in the prediction, in the truth."""
-    is_seen, is_real = (_edges(pairs, threshold) for pairs in (predicted_2P, true_2P))
-    both = np.count_nonzero(is_seen & is_real)
-    return int(both), int(np.count_nonzero(is_seen)), int(np.count_nonzero(is_real))
-
-
-def _edges(depth_2P: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    ratio = depth_2P[1] / depth_2P[0]
-    return np.stack([ratio > 1 + threshold, 1 / ratio > 1 + threshold])
+    both, seen, real = 0, 0, 0
+    for compare, limit in ((np.greater, 1 + threshold), (np.less, 1 / (1 + threshold))):
+        is_seen, is_real = compare(predicted_P, limit), compare(true_P, limit)
+        seen += int(np.count_nonzero(is_seen))
+        real += int(np.count_nonzero(is_real))
+        both += int(np.count_nonzero(is_seen & is_real))
+    return both, seen, real

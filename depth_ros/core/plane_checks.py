@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 
 # About so many pixels of a region are looked at, evenly spread.
-TARGET_PIXELS = 4000
+TARGET_PIXELS = 2000
 TRIM_SHARE = 0.7
 ROUNDS = 5
 MIN_PIXELS = 100
@@ -165,9 +165,12 @@ def _robust(rays_N3: Vector, inverse_N: Vector) -> Vector:
     solution: Vector = np.zeros(3)
     for _ in range(ROUNDS):
         weighted = rays_N3[kept] * depth[kept, None]
-        # lstsq of rays * D against 1: minimises the relative error itself.
-        fitted = np.linalg.lstsq(weighted, np.ones(len(weighted)), rcond=None)[0]
-        solution = np.asarray(fitted, np.float64)
+        # Least squares of rays * D against 1: minimises the relative error itself. Three unknowns
+        # and metres on both sides, so that the normal equations are well conditioned.
+        normal_33 = weighted.T @ weighted
+        if np.linalg.matrix_rank(normal_33) < 3:
+            return np.zeros(3)
+        solution = np.asarray(np.linalg.solve(normal_33, weighted.sum(axis=0)), np.float64)
         error = np.abs(rays_N3 @ solution * depth - 1.0)
         kept = error <= np.quantile(error, TRIM_SHARE)
     return solution

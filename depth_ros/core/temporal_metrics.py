@@ -42,15 +42,15 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-STEP_PX = 6
-FLOW_WIDTH_PX = 240
-MIN_POINTS = 50
+STEP_PX = 8
+FLOW_WIDTH_PX = 160
+MIN_POINTS = 30
 # TCM: range, largest motion that the truth itself shows [m], share of errors kept.
 TCM_MAX_M = 50.0
 TCM_STATIC_M = 0.3
 TCM_KEPT = 0.8
 # Hits of a frame that are followed, evenly spread: enough for a mean.
-TCM_POINTS = 4000
+TCM_POINTS = 2000
 # Truth of the second frame is looked for at the pixel, then around it.
 AROUND = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
@@ -261,6 +261,8 @@ def _truth_at(truth: SparseDepth, rows_N: Vector, cols_N: Vector) -> NDArray[np.
 
 
 def _small_gray(image_HW3: ImageU8) -> ImageU8:
+    if image_HW3.shape[1] >= 4 * FLOW_WIDTH_PX:
+        image_HW3 = np.ascontiguousarray(image_HW3[::2, ::2])
     height, width = image_HW3.shape[:2]
     size = (min(FLOW_WIDTH_PX, width), max(1, round(height * min(1.0, FLOW_WIDTH_PX / width))))
     small: Any = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)

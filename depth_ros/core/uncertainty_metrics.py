@@ -105,7 +105,8 @@ class _Sparsification:
     """Which pixels remain when those with the largest key are removed step by step."""
 
     def __init__(self, key_N: Vector) -> None:
-        self._order = np.argsort(key_N, kind='stable')
+        # Not a stable sort: equal keys stay or go together, and this one is six times faster.
+        self._order = np.argsort(key_N)
         ranked = key_N[self._order]
         # The threshold is the percentile 2t of -key, linear between ranks, and what equals it
         # stays. Its rank is taken in integers: rounded, it would keep or drop a pixel by chance.

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 import multiprocessing
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+import os
 import time
 from typing import Any
 
@@ -58,7 +59,12 @@ class ProcessRunner:
 
     def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield the outcomes as they come; leaving early ends the processes."""
-        waiting = [(task, 1) for task in reversed(tasks)]
+        # A worker beside another has one core: threads of its own would only get in the way.
+        is_roomy = (os.cpu_count() or 1) >= 2 * self._workers
+        tasks = [
+            task if is_roomy else replace(task, is_overlapped=False) for task in reversed(tasks)
+        ]
+        waiting = [(task, 1) for task in tasks]
         running: dict[Connection, _Running] = {}
         try:
             while waiting or running:

@@ -74,7 +74,7 @@ def test_cloud_metrics_relative_threshold_is_a_share_of_the_distance():
 
 
 def test_cloud_metrics_of_many_points_ask_for_a_spread_of_them():
-    points = cloud(3, 5 * QUERIES)
+    points = cloud(3, 20 * QUERIES)
     scores = cloud_metrics(points, points[: QUERIES // 2])
     assert 0.0 < scores['chamfer_m'] < 10.0
 
