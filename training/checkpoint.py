@@ -31,7 +31,7 @@ import pickle
 from typing import Any, BinaryIO, cast
 import zipfile
 
-from depth_ros.errors import ModelError
+from depth_ros.errors import ConfigError, ModelError
 import torch
 from torch import Tensor
 from training.models.encoders import RANDOM
@@ -193,11 +193,23 @@ def load_recipe(path: Path) -> tuple[Recipe, TrainConfig]:
     :raises ConfigError: its config is not one that this version knows.
     """
     checkpoint = read_checkpoint(path)
-    config = config_from(checkpoint.config)
+    config = stored_config(checkpoint, path)
     # What training began with is replaced as a whole, so it need not be there any more.
     recipe = build_recipe(replace(config, network=replace(config.network, weights=RANDOM)))
     load_state(recipe, {**checkpoint.recipe, **(checkpoint.averaged or {})}, path)
     return recipe.eval(), config
+
+
+def stored_config(checkpoint: Checkpoint, path: Path) -> TrainConfig:
+    """
+    Return the config that a checkpoint was made with.
+
+    :raises ConfigError: it is not one that this version knows; names file and key.
+    """
+    try:
+        return config_from(checkpoint.config)
+    except ConfigError as error:
+        raise ConfigError(f"checkpoint '{path}': {error}") from error
 
 
 def build_recipe(config: TrainConfig) -> Recipe:

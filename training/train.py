@@ -44,7 +44,7 @@ from rich.console import Console
 import torch
 from torch import distributed
 from training.augment import RandomCrop, Resize
-from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint
+from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint, stored_config
 from training.dataset import DepthDataset
 from training.dataset_format import DatasetError, json_bytes, MANIFEST_FILE, write_whole
 from training.ranks import Ranks, TrainingError
@@ -81,6 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _silence_libraries() -> None:
     """Leave out what libraries say of themselves and nobody can act on."""
     logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+    # The newer name does not exist in older versions.
+    warnings.filterwarnings('ignore', message='`broadcast_buffers` is deprecated')
     # Kernels of one channel have two names for the same order in memory.
     warnings.filterwarnings('ignore', message='Grad strides do not match bucket view')
 
@@ -125,12 +127,13 @@ def _config(given: argparse.Namespace) -> tuple[TrainConfig, Checkpoint | None]:
     if given.config is not None:
         content = read_yaml(given.config)
     elif start is not None:
-        content = start.config
+        content = stored_config(start, given.out / LAST).stored()
     else:
         raise ConfigError('--config is missing: only --resume goes on without')
-    config = config_from(changed(dict(content), given.set))
+    config = config_from(changed(content, given.set))
     if start is not None:
-        check_resumable(start.config, config.stored(), f"'{given.out / LAST}'")
+        began = stored_config(start, given.out / LAST)
+        check_resumable(began.stored(), config.stored(), f"'{given.out / LAST}'")
     return config, start
 
 
@@ -147,6 +150,12 @@ def _fabric(given: argparse.Namespace, config: TrainConfig) -> Fabric:
     for option in ('devices', 'nodes'):
         if getattr(given, option) < 1:
             raise ConfigError(f'--{option} {getattr(given, option)}: must be at least 1')
+    started = int(os.environ.get('WORLD_SIZE', given.devices * given.nodes))
+    if started != given.devices * given.nodes:
+        raise ConfigError(
+            f'--devices {given.devices} --nodes {given.nodes}: {started} processes were started; '
+            'give the numbers that torchrun was given'
+        )
     if accelerator == 'cuda' and given.devices > torch.cuda.device_count():
         raise ConfigError(
             f'--devices {given.devices}: this machine has {torch.cuda.device_count()} GPUs'

@@ -54,7 +54,7 @@ def test_verdict_is_no_when_a_curve_differs(
     assert benchmark.main(['--rounds', '2']) == 1
     report = capsys.readouterr().out
     assert 'largest relative difference of a loss: 1.0e-04 (target <= 1e-05)' in report
-    assert '1 x 2                   20.00   2.00' in report
+    assert '1 x 2                   20.00   2.00     20.00   2.00' in report
 
 
 def test_difference_is_relative_to_the_first_curve() -> None:

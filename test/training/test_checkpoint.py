@@ -27,7 +27,7 @@ from test.project import ROOT
 from test.training import runs
 from typing import Any
 
-from depth_ros.errors import ModelError
+from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
 from training.checkpoint import (
@@ -102,6 +102,20 @@ def test_recipe_has_the_mean_of_the_weights_where_there_is_one(
     loaded, _ = load_recipe(tmp_path / 'a.ckpt')
     assert all(bool((p == 0.5).all()) for p in loaded.parameters())
     runs.assert_equal_states(dict(loaded.named_buffers()), dict(recipe.named_buffers()))
+
+
+def test_config_of_an_older_version_is_filled_in_or_refused_by_key(
+    tmp_path: Path, checkpoint: Checkpoint
+) -> None:
+    older = {key: value for key, value in checkpoint.config.items() if key != 'channels_last'}
+    write_checkpoint(tmp_path / 'a.ckpt', replace(checkpoint, config=older))
+    assert load_recipe(tmp_path / 'a.ckpt')[1] == config_from(runs.CONFIG)
+    newer = {**checkpoint.config, 'magic': 1}
+    write_checkpoint(tmp_path / 'b.ckpt', replace(checkpoint, config=newer))
+    with pytest.raises(
+        ConfigError, match=r"checkpoint '.*b.ckpt': magic = 1: there is no such key"
+    ):
+        load_recipe(tmp_path / 'b.ckpt')
 
 
 def test_recipe_needs_no_weights_that_training_began_with(

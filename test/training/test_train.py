@@ -205,6 +205,20 @@ def test_wrong_command_line_is_refused(
     assert sentence in refusal(capsys)
 
 
+def test_other_number_of_processes_than_torchrun_started_is_refused(
+    config: Path,
+    tiny_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each of them would train alone, and all would write into the same folder."""
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    assert runs.train(config, tiny_dataset, tmp_path / 'run') == 1
+    told = refusal(capsys)
+    assert '--devices 1 --nodes 1: 2 processes were started; give the numbers that' in told
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='this machine has a GPU')
 def test_missing_gpu_is_refused(
     config: Path, tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -236,6 +250,9 @@ def test_folder_with_a_training_is_not_overwritten(
     assert 'optimiser.weight_decay: 0.01, now 0.5' in told
     assert 'network.min_depth_m: 0.1, now 0.2' in told
     assert 'only epochs, name, save_every_minutes, workers may change' in told
+    paths = ['--data', str(tiny_dataset), '--out', str(out)]
+    assert runs.main([*paths, '--resume', *change]) == 1
+    assert 'optimiser.weight_decay: 0.01, now 0.5' in refusal(capsys)
     assert (out / LAST).read_bytes() == before
 
 
