@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import get_args, Literal
 
 from depth_ros.core.alignment import Alignment
 from depth_ros.core.lidar import OcclusionFilter
@@ -136,6 +136,10 @@ def config_of(options: argparse.Namespace) -> EvaluationConfig:
     )
 
 
+def _offset(text: str) -> float | Literal['auto']:
+    return 'auto' if text == 'auto' else float(text)
+
+
 def _wall(text: str | None) -> Region | None:
     if text is None:
         return None
@@ -224,8 +228,9 @@ def _add_truth_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--lidar-offset-ms',
-        type=float,
-        help='added to the stamps of the LiDAR, to correct its clock',
+        type=_offset,
+        metavar='MS|auto',
+        help='added to the stamps of the LiDAR, to correct its clock; auto: as measured',
     )
     parser.add_argument(
         '--points-from-lidar-forward',

@@ -44,6 +44,9 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
     )
     if result['accuracy'] != 'measured':
         console.print(f'Accuracy: {result["accuracy"]}', markup=False, highlight=False)
+    clock = result['lidar_clock']
+    if clock and clock['warning']:
+        console.print(f'Warning: {clock["warning"]}', style='yellow', markup=False)
     for reason, number_of in frames['skipped'].items():
         console.print(f'not scored: {number_of} x {reason}', markup=False, highlight=False)
     _print_uncertainty(console, result['uncertainty'])

@@ -66,7 +66,8 @@ class EvaluationConfig:
         accumulated_sweeps: how many sweeps 'accumulated' takes together.
         checks: groups of further metrics to compute.
         wall: where in the image there is a flat wall to be checked; None: nowhere.
-        lidar_offset_ms: added to the stamps of the LiDAR, to correct its clock.
+        lidar_offset_ms: added to the stamps of the LiDAR, to correct its clock; 'auto': what the
+            recording times say, see ``clocks``.
 
     """
 
@@ -82,7 +83,7 @@ class EvaluationConfig:
     accumulated_sweeps: int = 5
     checks: tuple[CheckGroup, ...] = CHECK_GROUPS
     wall: Region | None = None
-    lidar_offset_ms: float = 0.0
+    lidar_offset_ms: float | Literal['auto'] = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_sync_ms < math.inf:
@@ -104,7 +105,8 @@ class EvaluationConfig:
                 f'accumulated sweeps = {self.accumulated_sweeps}: must be 1 to '
                 f'{MAX_ACCUMULATED_SWEEPS}'
             )
-        if not math.isfinite(self.lidar_offset_ms):
+        offset = self.lidar_offset_ms
+        if offset != 'auto' and not math.isfinite(float(offset)):
             raise ConfigError(f'LiDAR offset = {self.lidar_offset_ms} ms: must be finite')
         unknown = [name for name in self.checks if name not in CHECK_GROUPS]
         if unknown:
@@ -117,8 +119,12 @@ class EvaluationConfig:
 
     @property
     def lidar_offset_ns(self) -> int:
-        """Correction of the LiDAR's clock [ns]."""
-        return round(self.lidar_offset_ms * NS_PER_MS)
+        """
+        Correction of the LiDAR's clock [ns].
+
+        :raises ValueError: it is 'auto', so not known before the bag was looked at.
+        """
+        return round(float(self.lidar_offset_ms) * NS_PER_MS)
 
     @property
     def max_sync_ns(self) -> int:

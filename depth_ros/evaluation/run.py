@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,16 @@ from depth_ros.core.metrics import counted
 from depth_ros.core.model_spec import TemporalSpec
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.engines.factory import load_model
-from depth_ros.errors import FrameError, ReportError
+from depth_ros.errors import ConfigError, FrameError, ReportError
 from depth_ros.evaluation import bootstrap
 from depth_ros.evaluation.album import drawable
+from depth_ros.evaluation.clocks import lidar_clock
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, versions
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
 from depth_ros.evaluation.journal import is_finished, Journal, JOURNAL_FILE
 from depth_ros.evaluation.node_words import last_words
-from depth_ros.evaluation.passes import Job, Measurer, PassTimes, run_pass
+from depth_ros.evaluation.passes import BagFacts, Job, Measurer, PassTimes, run_pass
 from depth_ros.evaluation.report import (
     json_bytes,
     METRICS_FILE,
@@ -190,11 +191,13 @@ class _Run:
         on_frame: OnFrame,
     ) -> None:
         self._stack = stack
-        self._config = config
         self._folder = folder
         self._on_frame = on_frame
         with BagReader(bag) as reader:
-            self._facts, self._accuracy = bag_facts(reader, topics, config)
+            facts, self._accuracy = bag_facts(reader, topics, config)
+            self._clock = _clock(reader, facts)
+            config = _corrected(config, self._clock, bag)
+            self._config, self._facts = config, replace(facts, config=config)
             self._total = reader.topic(self._facts.topics['image']).count
         if config.frames:
             self._total = min(self._total, config.frames)
@@ -323,7 +326,7 @@ class _Run:
                 'throughput': times.result(),
                 **self._about,
                 'sequence_scale': self._scale,
-                'lidar_clock': None,
+                'lidar_clock': self._clock,
                 'bags': [],
                 'timeline': totals.timeline.result(),
                 'pictures': [],
@@ -333,6 +336,29 @@ class _Run:
             _session=self._session,
             _table=self._table,
         )
+
+
+def _clock(reader: BagReader, facts: BagFacts) -> dict[str, Any] | None:
+    if 'lidar' not in facts.topics:
+        return None
+    return lidar_clock(reader, facts.topics['image'], facts.topics['lidar'])
+
+
+def _corrected(
+    config: EvaluationConfig, clock: dict[str, Any] | None, bag: Path
+) -> EvaluationConfig:
+    """Return the configuration with the offset that was measured; drop a warning it answers."""
+    if config.lidar_offset_ms != 'auto':
+        if clock is not None and config.lidar_offset_ms:
+            clock['warning'] = None
+        return config
+    if clock is None or clock['offset_ms'] is None:
+        raise ConfigError(
+            f"--lidar-offset-ms auto: bag '{bag}' does not tell it, because its recording times "
+            'equal the stamps; give milliseconds'
+        )
+    clock['warning'] = None
+    return replace(config, lidar_offset_ms=-clock['offset_ms'])
 
 
 def _identity(about: dict[str, Any], scale: float | None) -> dict[str, Any]:

@@ -83,6 +83,10 @@ class Drive:
     # The first image comes once more at the end, with its old stamp.
     repeats_first: bool = False
     sweep_delay_ns: int = SWEEP_DELAY_NS
+    # The recorder takes each message so much after its stamp.
+    transport_ns: int = 0
+    # The LiDAR's clock is so much ahead of the camera's.
+    lidar_ahead_ns: int = 0
 
 
 def picture() -> Any:
@@ -122,7 +126,7 @@ def write_drive(path: Path, drive: Drive | None = None) -> Path:
             if frame in drive.damaged:
                 image = replace(image, encoding='mystery7')
             for topic in drive.image_topics:
-                bag.write(topic, stamp, image)
+                bag.write(topic, stamp + drive.transport_ns, image)
             if drive.speed:
                 write_odometry(bag, make, stamp - PERIOD_NS // 2, frame - 0.5, drive.speed)
             if drive.repeats_first and frame == drive.frames - 1:
@@ -140,7 +144,9 @@ def write_sweep(bag: BagWriter, make: MessageFactory, stamp: int, drive: Drive) 
     stamp += drive.sweep_delay_ns
     # After the delay the car is nearer to the walls by what it has driven.
     ahead = -drive.speed * drive.sweep_delay_ns * 1e-9
-    bag.write('/lidar', stamp, make.point_cloud(stamp, 'lidar', lidar_points(ahead)))
+    own_stamp = stamp + drive.lidar_ahead_ns
+    message = make.point_cloud(own_stamp, 'lidar', lidar_points(ahead))
+    bag.write('/lidar', stamp + drive.transport_ns, message)
 
 
 def write_odometry(

@@ -25,7 +25,7 @@ from depth_ros.bags.messages import MessageFactory
 from depth_ros.bags.writer import BagWriter
 from depth_ros.core.camera import CameraModel
 from depth_ros.core.metrics import ScoreRules
-from depth_ros.errors import ReportError
+from depth_ros.errors import ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig
 import numpy as np
 import pytest
@@ -95,3 +95,26 @@ def test_evaluate_lidar_offset_corrects_its_clock(model, tmp_path):
     result = run(bag, model, tmp_path / 'b', config).result
     assert result['frames']['scored'] == 4
     assert table_of(tmp_path / 'b')[0]['gap_ms'] == '0.0'
+
+
+def test_evaluate_clock_of_the_lidar_is_measured_warned_about_and_corrected(model, tmp_path):
+    drive = Drive(frames=12, transport_ns=8_000_000, lidar_ahead_ns=300_000_000)
+    bag = write_drive(tmp_path / 'bag', drive)
+    plain = run(bag, model, tmp_path / 'plain').result
+    assert plain['lidar_clock']['offset_ms'] == pytest.approx(300.0)
+    assert '300 ms ahead of' in plain['lidar_clock']['warning']
+    # The sweep that comes 0.3 s later in truth carries the stamp of this image.
+    assert plain['frames']['scored'] < 12
+    config = EvaluationConfig(rules=NO_CROP, pictures=0, lidar_offset_ms='auto')
+    result = run(bag, model, tmp_path / 'corrected', config).result
+    assert result['frames']['scored'] == 12
+    assert result['lidar_clock']['warning'] is None
+    assert result['protocol']['lidar_offset_ms'] == pytest.approx(-300.0)
+    assert float(table_of(tmp_path / 'corrected')[0]['gap_ms']) == pytest.approx(4.0)
+
+
+def test_evaluate_clock_that_cannot_be_measured_is_not_guessed(bag, model, tmp_path):
+    assert run(bag, model, tmp_path / 'a').result['lidar_clock']['offset_ms'] is None
+    config = EvaluationConfig(rules=NO_CROP, lidar_offset_ms='auto')
+    with pytest.raises(ConfigError, match='recording times equal the stamps'):
+        run(bag, model, tmp_path / 'b', config)
