@@ -30,6 +30,7 @@ from typing import Any
 
 import cv2
 from depth_ros.core.datatypes import ImageU8
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
@@ -171,7 +172,11 @@ class TrainLog:
         """
         path = self._pictures / f'epoch_{epoch:04d}.jpg'
         write_whole(path, cv2.imencode('.jpg', image_HW3)[1].tobytes())
-        rgb_HW3 = image_HW3[:, :, ::-1].copy()
+        # TensorBoard keeps every one without loss in one file.
+        height, width = image_HW3.shape[:2]
+        size = (max(1, width // 2), max(1, height // 2))
+        half: Any = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
+        rgb_HW3 = np.ascontiguousarray(half[:, :, ::-1])
         self._board.add_image('examples', rgb_HW3, step, dataformats='HWC')
 
     def say(self, text: str) -> None:

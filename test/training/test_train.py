@@ -228,6 +228,22 @@ def test_missing_gpu_is_refused(
     assert '--accelerator cuda: torch finds no such device; use cpu' in refusal(capsys)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='torch finds no GPU')
+@pytest.mark.parametrize('precision', ['32-true', 'bf16-mixed', '16-mixed'])
+def test_gpu_trains_resumes_and_leaves_a_checkpoint_for_the_cpu(
+    precision: str, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    out, gpu = tmp_path / 'run', ['--accelerator', 'cuda']
+    config = runs.config_file(tmp_path, precision=precision, ema_decay=0.9, batch_norm='train')
+    assert runs.train(config, tiny_dataset, out, *gpu, '--set', 'epochs=1') == 0
+    assert runs.train(config, tiny_dataset, out, *gpu, '--resume') == 0
+    assert len(runs.rows(out / 'log.csv')) == runs.STEPS
+    recipe, _ = load_recipe(out / LAST)
+    assert {parameter.device.type for parameter in recipe.parameters()} == {'cpu'}
+    assert all(bool(parameter.isfinite().all()) for parameter in recipe.parameters())
+
+
 def test_missing_config_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert runs.main(['--data', str(tmp_path), '--out', str(tmp_path)]) == 1
     assert '--config is missing' in refusal(capsys)

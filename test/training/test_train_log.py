@@ -120,7 +120,7 @@ def test_tensorboard_has_steps_terms_scores_and_pictures(tmp_path: Path) -> None
     events.Reload()
     (shown,) = events.Images('examples')
     data = np.frombuffer(shown.encoded_image_string, np.uint8)
-    assert cv2.imdecode(data, cv2.IMREAD_COLOR).tolist() == picture.tolist()
+    assert cv2.imdecode(data, cv2.IMREAD_COLOR).tolist() == picture[::2, ::2].tolist()
     kept = cv2.imread(str(tmp_path / 'pictures' / 'epoch_0000.jpg'))
     assert np.abs(kept.astype(int) - picture).max() < 4
     assert (tmp_path / 'log.csv').read_text().splitlines()[0].endswith('images_per_s,term_l1')
