@@ -127,6 +127,7 @@ setup(
         'wheels-jazzy': JAZZY_WHEELS,
         'openvino': ['openvino'],
         'ray': ['ray'],
+        'rerun': ['rerun-sdk'],
         # Parser and builder of TensorRT; running an engine needs an NVIDIA GPU and cuda-python.
         'tensorrt-rtx': ['cuda-bindings', 'onnx', 'tensorrt-rtx-cu12'],
         'train': TRAIN,

@@ -40,6 +40,7 @@ from depth_ros.cli.evaluate_options import (
 from depth_ros.cli.evaluate_summary import print_bags, print_summary
 from depth_ros.errors import DepthRosError
 from depth_ros.evaluation.fleet import evaluate_many, find_bags, Plan, Runner, SerialRunner
+from depth_ros.evaluation.observers import Recordings
 from depth_ros.evaluation.ray_tasks import RayRunner
 from depth_ros.evaluation.report import METRICS_FILE
 from depth_ros.evaluation.run import evaluate, evaluate_recorded, Evaluation
@@ -148,6 +149,7 @@ def _evaluation(options: argparse.Namespace, command: str, on_progress: OnProgre
         'command': command,
         'on_frame': lambda done, total: on_progress('scoring', done, total),
         'resume': options.resume,
+        'recordings': Recordings(bag_out=options.bag_out, rerun=options.rerun),
     }
     if options.predictions is not None:
         return evaluate_recorded(

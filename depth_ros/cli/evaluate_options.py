@@ -39,6 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_input_options(parser)
     _add_protocol_options(parser)
     _add_truth_options(parser)
+    parser.add_argument(
+        '--bag-out', type=Path, metavar='BAG', help='write depth, uncertainty and points as MCAP'
+    )
+    parser.add_argument(
+        '--rerun', type=Path, metavar='FILE.rrd', help='write a recording for the Rerun viewer'
+    )
 
 
 def add_fleet_options(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +91,8 @@ def check_effects(parser: argparse.ArgumentParser, options: argparse.Namespace) 
         ('--workers', options.workers, many and options.ray in (None, 'local')),
         ('--ray', options.ray, many),
         ('--retries', options.retries, many),
+        ('--bag-out', options.bag_out, not many),
+        ('--rerun', options.rerun, not many),
         ('--truth-topic', options.truth_topic, options.truth == 'image'),
         ('--lidar-topic', options.lidar_topic, has_lidar),
         ('--sweeps', options.sweeps, options.truth == 'accumulated'),

@@ -44,6 +44,7 @@ from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, versi
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
 from depth_ros.evaluation.journal import is_finished, Journal, JOURNAL_FILE
 from depth_ros.evaluation.node_words import last_words
+from depth_ros.evaluation.observers import Observers, Recordings
 from depth_ros.evaluation.passes import BagFacts, Job, Measurer, PassTimes, run_pass
 from depth_ros.evaluation.report import (
     json_bytes,
@@ -61,6 +62,8 @@ from depth_ros.evaluation.topics import bag_facts
 import numpy as np
 
 OnFrame = Callable[[int, int], None]
+
+NO_RECORDINGS = Recordings()
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -117,15 +120,18 @@ def evaluate(
     on_frame: OnFrame = _no_progress,
     resume: bool = False,
     is_overlapped: bool = True,
+    recordings: Recordings = NO_RECORDINGS,
 ) -> Evaluation:
     """
     Score a model on a bag; beside per_frame.csv, files come with ``Evaluation.write``.
 
     :param resume: go on where an earlier run with the same folder was killed.
     :param is_overlapped: False runs one frame after another in one thread, for comparison.
+    :param recordings: of the predictions, to be looked at.
     :raises DepthRosError: the bag, the model or a setting is unusable, or nothing was scored.
     """
     config = config or EvaluationConfig()
+    recordings.check(resume=resume)
     with ExitStack() as stack:
         run = _Run(stack, bag, make_folder(folder), topics or Topics(), config, on_frame)
         loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
@@ -134,7 +140,7 @@ def evaluate(
         facts = {'model': model_facts(loaded), 'node': None, 'command': command}
         predictor = PipelinePredictor(pipeline, is_stateful=_remembers(loaded.card.temporal))
         done = run.start(facts, {spec.backend: spec.version}, predictor, resume=resume)
-        return done or run.score(predictor, is_overlapped=is_overlapped)
+        return done or run.score(predictor, recordings, is_overlapped=is_overlapped)
 
 
 def evaluate_recorded(
@@ -148,6 +154,7 @@ def evaluate_recorded(
     command: str = '',
     on_frame: OnFrame = _no_progress,
     resume: bool = False,
+    recordings: Recordings = NO_RECORDINGS,
 ) -> Evaluation:
     """
     Score the depth that a node has published and a recorder has stored, frame by stamp.
@@ -157,6 +164,7 @@ def evaluate_recorded(
     :raises DepthRosError: a bag or a setting is unusable, or nothing was scored.
     """
     config = config or EvaluationConfig()
+    recordings.check(resume=resume)
     with ExitStack() as stack:
         run = _Run(stack, bag, make_folder(folder), topics or Topics(), config, on_frame)
         recorded = stack.enter_context(BagReader(recording))
@@ -171,7 +179,7 @@ def evaluate_recorded(
         }
         facts = {'model': model, 'node': node, 'command': command}
         done = run.start(facts, {}, predictor, resume=resume)
-        return done or run.score(predictor, is_overlapped=True)
+        return done or run.score(predictor, recordings, is_overlapped=True)
 
 
 def _remembers(temporal: TemporalSpec) -> bool:
@@ -240,25 +248,34 @@ class _Run:
         self._session = Session(self._config, self._folder, self._table, journal)
         return None
 
-    def score(self, predictor: Predictor, *, is_overlapped: bool) -> Evaluation:
+    def score(
+        self, predictor: Predictor, recordings: Recordings, *, is_overlapped: bool
+    ) -> Evaluation:
         """Score what is left to score, and return the result."""
         session, scorer = self._session, FrameScorer(self._config, self._scale)
-        measurer = Measurer(self._facts)
+        measurer, observers = Measurer(self._facts), Observers(recordings, self._facts)
         done = session.done
         first = session.resume_at(is_stateful=predictor.is_stateful) if done else 0
         seen = first
 
         def take(job: Job) -> None:
             item, prediction = job.item, job.prediction
-            shot = None
             if prediction is None:
                 record = skip_record(item.index, item.stamp_ns, job.reason, job.detail)
-            else:
-                measured = measurer.of(item, prediction)
-                record, shot = scorer.score(item.index, prediction, measured)
+                record['dropped_sweeps'] = item.dropped_sweeps
+                if job.place >= done:
+                    session.take(record, None, None)
+                return
+            measured = measurer.of(item, prediction)
+            record, shot = scorer.score(item.index, prediction, measured)
             record['dropped_sweeps'] = item.dropped_sweeps
             if job.place >= done:
-                session.take(record, shot, None if prediction is None else prediction.intrinsics)
+                scores = session.take(record, shot, prediction.intrinsics)
+                observers.add(item.index, prediction, measured, scores)
+
+        def finish() -> None:
+            measurer.close()
+            observers.close()
 
         def count() -> None:
             nonlocal seen
@@ -269,7 +286,7 @@ class _Run:
             self._facts,
             predictor,
             take,
-            finish=measurer.close,
+            finish=finish,
             first=first,
             on_frame=count,
             is_overlapped=is_overlapped,

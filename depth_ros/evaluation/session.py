@@ -75,13 +75,16 @@ class Session:
             if record['since_reset'] == 0:
                 self._last_reset = self.done
 
-    def take(self, record: Record, shot: Snapshot | None, intrinsics: Intrinsics | None) -> None:
-        """Add one frame; ``shot`` is there when it was scored."""
+    def take(
+        self, record: Record, shot: Snapshot | None, intrinsics: Intrinsics | None
+    ) -> dict[str, float]:
+        """Add one frame and return its scores; ``shot`` is there when it was scored."""
         scores = self._count(record)
         if shot is not None and intrinsics is not None:
             # Before the journal: a frame that the journal holds has its picture on disk.
             self._show(record['frame'], scores, shot, intrinsics)
         self.journal.add(record)
+        return scores
 
     def _count(self, record: Record) -> dict[str, float]:
         scores = self.totals.add(record)
