@@ -60,6 +60,10 @@ class BuildProgress:
         """Return how much is done, 0 to 1; it never goes back."""
         return self._share
 
+    def cancel(self) -> None:
+        """Stop building at the next step."""
+        self.is_cancelled = True
+
     def start(self, name: str, parent: str, steps: int) -> None:
         """Note that a phase has begun inside another one (or inside none)."""
         with self._lock:

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -217,7 +218,8 @@ class _Loader:
             if verdict.is_recalled:
                 self._probe(engine)
         agreement = f'agrees with {REFERENCE} within {verdict.figures["max_relative"]:.1e}'
-        return engine, f'its output {agreement} on {verdict.pictures}{when}'
+        origin = _origin(self._file, engine.spec.precision)
+        return engine, f'its output {agreement} on {verdict.pictures}{when}{origin}'
 
     def _probe(self, engine: Engine) -> None:
         with self._closing_on_error(engine):
@@ -232,6 +234,19 @@ class _Loader:
             # What is found by running knows the tensor, but not always the file.
             is_named = str(self._file.path) in str(error)
             raise error if is_named else type(error)(f'{self._file.path}: {error}') from error
+
+
+def _origin(file: OnnxFile, precision: str) -> str:
+    """Return who vouches for a graph of lower precision; '' for others."""
+    from depth_ros.engines.precision import precision_of, read_record
+
+    if precision != precision_of(file.path) or precision == 'fp32':
+        return ''
+    record = read_record(file)
+    if record is None:
+        return f'; the {precision} graph was made elsewhere and not judged on LiDAR'
+    change = 100 * float(record.gate.get('change', math.nan))
+    return f'; {precision} by {record.tool}, AbsRel {change:+.2f} % on LiDAR'
 
 
 def _title(spec: EngineSpec) -> str:

@@ -22,11 +22,13 @@ no other way, and where 10 does, its FP16 flag lets the builder choose, silently
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 import json
 from pathlib import Path
 import time
-from typing import Any, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING, TypeVar
 
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.engines.build_progress import BuildProgress, make_monitor
@@ -39,7 +41,10 @@ from depth_ros.errors import ConfigError, ModelError
 if TYPE_CHECKING:
     import tensorrt as trt
 
+T = TypeVar('T')
 Shape = tuple[int, ...]
+# How soon a signal is heard.
+SIGNAL_PERIOD_S = 0.1
 MIB = 1 << 20
 MAX_LEVEL = 5
 FLIP_BATCH = 2
@@ -177,7 +182,7 @@ def build_plan(
     config = _config(library, builder, input_ranges(card, file), target, options)
     config.progress_monitor = make_monitor(library.api, follow)
     with timing.used_by(library, config):
-        plan = builder.build_serialized_network(network, config)
+        plan = _beside(lambda: builder.build_serialized_network(network, config), follow)
     del parser
     if follow.error is not None:
         raise follow.error
@@ -192,6 +197,24 @@ def build_plan(
         'warnings': messages.warnings,
     }
     return BuiltPlan(plan=bytes(plan), facts=facts)
+
+
+def _beside(build: Callable[[], T], follow: BuildProgress) -> T:
+    """
+    Run a build in a thread of its own.
+
+    Python handles signals in the main thread only, and there only between two steps of its own:
+    a main thread that builds would hear of Ctrl-C when all is done.
+    """
+    with ThreadPoolExecutor(1, 'tensorrt_builder') as pool:
+        future = pool.submit(build)
+        try:
+            while not wait([future], SIGNAL_PERIOD_S).done:
+                pass
+        except BaseException:
+            follow.cancel()
+            raise
+        return future.result()
 
 
 def network_facts(network: trt.INetworkDefinition) -> dict[str, Any]:

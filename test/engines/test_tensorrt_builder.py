@@ -17,7 +17,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import os
 from pathlib import Path
+import signal
 from test.engines import rtx
 from test.engines.graphs import (
     brightness_file,
@@ -33,6 +35,8 @@ from test.engines.graphs import (
     window_file,
 )
 from test.synthetic import model_spec
+import threading
+import time
 
 from depth_ros.engines.model_card import write_card
 from depth_ros.engines.onnx_file import read_onnx_file
@@ -149,6 +153,23 @@ def test_build_plan_error_in_the_progress_callback_comes_through(network, monkey
 
     with pytest.raises(ConnectionError, match='log is gone'):
         rtx.build(network, progress=fail)
+
+
+def test_build_plan_signal_is_heard_while_the_builder_works(network, monkeypatch):
+    monkeypatch.setattr('depth_ros.engines.build_progress.TELL_PERIOD_S', 0.0)
+    main_thread, others = threading.current_thread(), set()
+
+    def progress(sentence: str) -> bool:
+        if not others:
+            os.kill(os.getpid(), signal.SIGINT)
+            # The builder is at work here while the main thread takes the signal.
+            time.sleep(0.5)
+        others.add(threading.current_thread())
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        rtx.build(network, progress=progress)
+    assert main_thread not in others
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from depth_ros.engines.factory import available_backends, load_model
 from depth_ros.engines.gate_pictures import FILE, gate_pictures, store_pictures
 from depth_ros.engines.model_card import write_card
 from depth_ros.engines.onnx_file import read_onnx_file
+from depth_ros.engines.precision import convert, source_record, write_record
 from depth_ros.engines.probe import draw_street
 from depth_ros.engines.tensorrt_builder import BuildOptions
 from depth_ros.engines.tensorrt_library import Library
@@ -250,6 +251,17 @@ def test_load_model_without_the_library_says_what_to_install(model, monkeypatch,
     with pytest.raises(ModelError, match=rf"engine '{name}' needs .* pip install tensorrt"):
         load_model(str(model), engine=name)
     assert 'not usable' in available_backends()[name]
+
+
+def test_load_model_lower_precision_says_who_vouches_for_it(machine, model, tmp_path):
+    half = tmp_path / 'half.onnx'
+    convert(model, half, 'fp16', [])
+    with load_model(str(half), engine='tensorrt') as loaded:
+        assert loaded.engine.spec.precision == 'fp16'
+        assert 'the fp16 graph was made elsewhere and not judged' in loaded.selection
+    write_record(half, source_record(model, 'fp16', 'a tool', {'change': 0.0012}))
+    with load_model(str(half), engine='tensorrt') as loaded:
+        assert loaded.selection.endswith('; fp16 by a tool, AbsRel +0.12 % on LiDAR)')
 
 
 def test_load_model_auto_does_not_start_to_build(machine, model):
