@@ -39,6 +39,7 @@ from depth_ros.cli.evaluate_options import (
 )
 from depth_ros.cli.evaluate_summary import print_bags, print_summary
 from depth_ros.errors import DepthRosError
+from depth_ros.evaluation.files import make_folder
 from depth_ros.evaluation.fleet import evaluate_many, find_bags, Plan, Runner, SerialRunner
 from depth_ros.evaluation.observers import Recordings
 from depth_ros.evaluation.ray_tasks import RayRunner
@@ -59,6 +60,8 @@ from rich.progress import (
 PROGRAM = 'python -m depth_ros.cli.evaluate'
 # What shells report for a program that SIGINT has ended.
 INTERRUPTED = 130
+
+RECORDED_FOLDER = 'recorded'
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -151,9 +154,10 @@ def _evaluation(options: argparse.Namespace, command: str, on_progress: OnProgre
         'resume': options.resume,
         'recordings': Recordings(bag_out=options.bag_out, rerun=options.rerun),
     }
-    if options.predictions is not None:
+    recording = _played(options, bag) if options.realtime else options.predictions
+    if recording is not None:
         return evaluate_recorded(
-            bag, options.predictions, options.output, depth_topic=options.depth_topic, **common
+            bag, recording, options.output, depth_topic=options.depth_topic, **common
         )
     return evaluate(
         bag,
@@ -163,6 +167,26 @@ def _evaluation(options: argparse.Namespace, command: str, on_progress: OnProgre
         threads=options.threads or 0,
         **common,
     )
+
+
+def _played(options: argparse.Namespace, bag: Path) -> Path:
+    """
+    Play the bag through the live node; return the recording of what it has published.
+
+    :raises DepthRosError: a recording of an earlier run is there, or a program failed.
+    """
+    # Only this way of running needs ROS.
+    from depth_ros.cli.demo import play
+
+    recorded = make_folder(options.output) / RECORDED_FOLDER
+    live = argparse.Namespace(
+        bag=bag,
+        model=options.model or 'default',
+        engine=options.engine or 'auto',
+        rate=options.rate or 1.0,
+    )
+    play(live, recorded, options.output)
+    return recorded
 
 
 def _parsed(given: Sequence[str]) -> argparse.Namespace:

@@ -73,20 +73,27 @@ def is_fleet(options: argparse.Namespace) -> bool:
 def check_effects(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the program when an option is given that this run would not use."""
     is_recorded = options.predictions is not None
+    is_live = options.realtime
     has_lidar = options.truth in ('sweep', 'accumulated')
     many = is_fleet(options)
     if not options.bag and options.manifest is None:
         parser.error('no bag is given: name bags, globs or a --manifest')
-    if many and is_recorded:
-        parser.error('--predictions scores one bag: name just that one')
+    if many and (is_recorded or is_live):
+        parser.error('--predictions and --realtime score one bag: name just that one')
     for option in ('workers', 'retries'):
         value = getattr(options, option)
         if value is not None and value < (1 if option == 'workers' else 0):
             parser.error(f'--{option} {value}: too few')
     # Option, its value, whether this run uses it: nothing that is given is ignored.
     conditions = (
+        ('--model', options.model, not is_recorded),
         ('--engine', options.engine, not is_recorded),
-        ('--threads', options.threads, not is_recorded),
+        ('--threads', options.threads, not is_recorded and not is_live),
+        ('--rate', options.rate, is_live),
+        ('--image-topic', options.image_topic, not is_live),
+        ('--camera-info-topic', options.camera_info_topic, not is_live),
+        ('--image-is-rectified', options.image_is_rectified or None, not is_live),
+        ('--resume', options.resume or None, not is_live),
         ('--depth-topic', options.depth_topic, is_recorded),
         ('--workers', options.workers, many and options.ray in (None, 'local')),
         ('--ray', options.ray, many),
@@ -161,14 +168,20 @@ def _wall(text: str | None) -> Region | None:
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--model', help="shipped name or ONNX file (default 'default')")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument('--model', help="shipped name or ONNX file (default 'default')")
     source.add_argument(
         '--predictions',
         type=Path,
         metavar='RECORDING',
         help='score depth that a node has published, from the bag where it was recorded',
     )
+    source.add_argument(
+        '--realtime',
+        action='store_true',
+        help='play the bag through the live node over DDS, and score what it publishes in time',
+    )
+    parser.add_argument('--rate', type=float, help='of --realtime (default 1.0)')
     parser.add_argument('--depth-topic', help='of the recording (default: */depth/image_rect)')
     parser.add_argument('--engine', help="back end of the model (default 'auto')")
     parser.add_argument('--threads', type=int, help='of the engine (default 0: physical cores)')

@@ -154,6 +154,8 @@ def test_evaluate_bad_protocol_value_is_status_one(bag, model, tmp_path, capsys)
         ['--predictions', 'rec', '--engine', 'onnxruntime'],
         ['--predictions', 'rec', '--threads', '0'],
         ['--predictions', 'rec', '--model', 'x'],
+        ['--rate', '2'],
+        ['--realtime', '--threads', '1'],
     ],
 )
 def test_evaluate_option_without_effect_is_wrong_usage(extra, bag, tmp_path, capsys):
@@ -178,3 +180,21 @@ def test_evaluate_bag_without_lidar_checks_the_rest_and_says_what_is_impossible(
     assert result['checks']['ground_height_m']['frames'] == 4
     page = (tmp_path / 'out/report.html').read_text()
     assert 'impossible: the bag has no lidar topic' in page
+
+
+@pytest.mark.dds
+def test_evaluate_realtime_without_drops_gives_the_numbers_of_the_deterministic_run(
+    model, tmp_path
+):
+    bag = write_drive(tmp_path / 'bag', Drive(frames=12, transport_ns=1_000_000))
+    common = [bag, '--model', model, '--engine', 'onnxruntime', '--crop', 'none', '--pictures', 0]
+    direct, live = tmp_path / 'direct', tmp_path / 'live'
+    assert run(*common, '--output', direct) == 0
+    assert run(*common, '--output', live, '--realtime', '--rate', '0.5') == 0
+    results = [json.loads((f / 'metrics.json').read_text()) for f in (direct, live)]
+    skipped = results[1]['frames']['skipped']
+    assert skipped == {}, f'the node has dropped frames: {skipped}, {results[1]["node"]}'
+    for key in ('depth', 'by_range', 'by_region', 'by_pixel', 'uncertainty', 'checks', 'truth'):
+        assert results[0][key] == results[1][key], key
+    assert set(results[0]) == set(results[1])
+    assert any('[ms]' in name for name in results[1]['node'])
