@@ -119,13 +119,15 @@ def run_sequence(
     :raises ModelError: an output does not have the shape that the card promises, or holds
         nothing finite.
     """
-    states = {s.input: np.zeros(s.shape, np.float32) for s in card.temporal.states}
+    states: dict[str, Any] = {s.input: np.zeros(s.shape, np.float32) for s in card.temporal.states}
     results: list[Outputs] = []
     for image in images:
         raw = engine.infer({card.input.name: image, **states})
         outputs = {name: np.array(array) for name, array in raw.items()}
         _check_outputs(card, outputs, batch=image.shape[0])
-        states = {s.input: outputs[s.output] for s in card.temporal.states}
+        # A state that stays on a device goes back as it is, as in use.
+        kept = {**raw, **{n: a for n, a in outputs.items() if isinstance(raw[n], np.ndarray)}}
+        states = {s.input: kept[s.output] for s in card.temporal.states}
         results.append(outputs)
     return results
 

@@ -22,6 +22,7 @@ from test.engines.graphs import (
     window_card,
     window_file,
 )
+from test.project import ROOT
 
 from depth_ros.core.model_spec import SkySpec
 from depth_ros.engines.factory import BACKENDS
@@ -32,6 +33,7 @@ from depth_ros.engines.parity import (
     compare_outputs,
     compare_tensors,
     FP32_TOLERANCE,
+    TOLERANCES,
 )
 from depth_ros.engines.probe import probe_images
 import numpy as np
@@ -167,3 +169,14 @@ def test_compare_engines_other_weights_are_refused(tmp_path):
     report = compare_engines(reference, candidate, card, probe_images(card), BF16_TOLERANCE)
     assert not report.passed
     assert any("'log_scale' has" in failure for failure in report.failures)
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])
+def test_tolerances_are_those_that_the_document_states(precision):
+    text = (ROOT / 'docs' / 'tensorrt.md').read_text(encoding='utf-8')
+    row = next(line for line in text.splitlines() if line.startswith(f'| {precision} |'))
+    largest, mean, correlation, median = (float(cell) for cell in row.split('|')[2:-1])
+    tolerance = TOLERANCES[precision]
+    assert (largest, mean) == (tolerance.max_relative, tolerance.mean_relative)
+    assert 1 - correlation == pytest.approx(tolerance.min_correlation)
+    assert median == tolerance.max_ratio_error

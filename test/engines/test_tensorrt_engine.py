@@ -41,6 +41,7 @@ from depth_ros.engines.cuda_memory import Buffer, Cuda
 from depth_ros.engines.model_card import card_of, write_card
 from depth_ros.engines.onnx_file import read_onnx_file
 from depth_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from depth_ros.engines.probe import run_sequence
 from depth_ros.engines.tensorrt_builder import input_ranges
 from depth_ros.engines.tensorrt_engine import GpuState, TensorRtEngine
 from depth_ros.engines.tensorrt_library import Library
@@ -48,7 +49,7 @@ from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 import pytest
 
-TO_GPU, FROM_GPU, ON_GPU = 1, 2, 3
+TO_GPU = SimulatedRuntime.cudaMemcpyKind.cudaMemcpyHostToDevice
 
 
 @pytest.fixture
@@ -213,6 +214,18 @@ def test_states_run_in_the_pipeline_without_leaving_the_gpu(memory, runtime, tmp
         depths.append(float(estimate.depth_HW.mean()))
     np.testing.assert_allclose(depths, [20, 30, 35, 37.5, 38.75], rtol=1e-5)
     assert runtime.copies == [TO_GPU]
+
+
+def test_gate_feeds_the_states_back_on_the_gpu_too(memory, runtime, tmp_path):
+    card, images = memory_card(), [image_tensor(seed=seed) for seed in range(5)]
+    reference = OnnxRuntimeEngine(read_onnx_file(tmp_path / 'a.onnx'), threads=1)
+    for wanted, got in zip(
+        run_sequence(reference, card, images), run_sequence(memory, card, images), strict=True
+    ):
+        for name in ('depth', 'memory_next'):
+            np.testing.assert_allclose(got[name], wanted[name], rtol=1e-5)
+    # Five images and the zeros of the start went up, no state.
+    assert runtime.copies.count(TO_GPU) == len(images) + 1
 
 
 def test_infer_wrong_inputs_are_refused_before_the_gpu_sees_them(network, runtime):
