@@ -24,11 +24,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 import shlex
 import sys
 from typing import Any
 
+from depth_ros.bags.mcap_salvage import salvage_bag
 from depth_ros.cli.evaluate_options import (
     add_fleet_options,
     add_options,
@@ -62,6 +64,7 @@ PROGRAM = 'python -m depth_ros.cli.evaluate'
 INTERRUPTED = 130
 
 RECORDED_FOLDER = 'recorded'
+RECOVERED_FOLDER = 'recovered'
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -95,8 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one(options: argparse.Namespace, command: str, console: Console, errors: Console) -> int:
+    bag, recovered = Path(options.bag[0]), None
+    if options.recover:
+        bag, found = salvage_bag(bag, make_folder(options.output) / RECOVERED_FOLDER)
+        recovered = {**asdict(found), 'from': options.bag[0], 'sentence': found.sentence()}
+        console.print(f'Recovered: {found.sentence()}', markup=False, highlight=False)
     with _progress(errors) as on_progress:
-        evaluation = _evaluation(options, command, on_progress)
+        evaluation = _evaluation(options, bag, command, on_progress)
+    evaluation.result['recovered'] = recovered
     # Before anything is written: a full disk must not cost the numbers.
     print_summary(console, evaluation.result)
     evaluation.write()
@@ -144,8 +153,9 @@ def _runner(options: argparse.Namespace) -> Iterator[Runner]:
         yield SerialRunner()
 
 
-def _evaluation(options: argparse.Namespace, command: str, on_progress: OnProgress) -> Evaluation:
-    bag = Path(options.bag[0])
+def _evaluation(
+    options: argparse.Namespace, bag: Path, command: str, on_progress: OnProgress
+) -> Evaluation:
     common: dict[str, Any] = {
         'topics': topics_of(options),
         'config': config_of(options),

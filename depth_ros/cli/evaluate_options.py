@@ -100,6 +100,7 @@ def check_effects(parser: argparse.ArgumentParser, options: argparse.Namespace) 
         ('--retries', options.retries, many),
         ('--bag-out', options.bag_out, not many),
         ('--rerun', options.rerun, not many),
+        ('--recover', options.recover or None, not many and not is_live),
         ('--truth-topic', options.truth_topic, options.truth == 'image'),
         ('--lidar-topic', options.lidar_topic, has_lidar),
         ('--sweeps', options.sweeps, options.truth == 'accumulated'),
@@ -200,6 +201,11 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--pictures', type=int, default=DEFAULTS.pictures, help='frames to draw (%(default)s)'
+    )
+    parser.add_argument(
+        '--recover',
+        action='store_true',
+        help='the MCAP is damaged: copy its readable part below the output folder and score that',
     )
     parser.add_argument(
         '--resume', action='store_true', help='go on where a run into this folder was killed'

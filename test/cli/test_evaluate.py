@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 import subprocess
 import sys
 from test.evaluation.scenes import Drive, EXPECTED, record, write_drive, write_model
@@ -180,6 +181,21 @@ def test_evaluate_bag_without_lidar_checks_the_rest_and_says_what_is_impossible(
     assert result['checks']['ground_height_m']['frames'] == 4
     page = (tmp_path / 'out/report.html').read_text()
     assert 'impossible: the bag has no lidar topic' in page
+
+
+def test_evaluate_damaged_mcap_scores_what_can_be_recovered(bag, model, tmp_path, capsys):
+    whole = next(Path(bag).glob('*.mcap')).read_bytes()
+    damaged = tmp_path / 'damaged.mcap'
+    # The end is gone, and with it the index and a part of the last chunk.
+    damaged.write_bytes(whole[:-20])
+    common = ['--model', model, '--engine', 'onnxruntime', '--crop', 'none', '--pictures', 0]
+    assert run(damaged, *common, '--output', tmp_path / 'a') == 1
+    assert 'cannot be read' in ' '.join(capsys.readouterr().err.split())
+    assert run(damaged, *common, '--output', tmp_path / 'b', '--recover') == 0
+    assert 'Recovered:' in capsys.readouterr().out
+    result = json.loads((tmp_path / 'b/metrics.json').read_text())
+    assert result['depth'] == pytest.approx(EXPECTED, rel=1e-5, abs=1e-4)
+    assert result['recovered']['from'] == str(damaged)
 
 
 @pytest.mark.dds
