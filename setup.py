@@ -145,7 +145,6 @@ setup(
         'console_scripts': [
             'depth-ros-build-engine = depth_ros.cli.build_engine:main',
             'depth-ros-compare = depth_ros.cli.compare:main',
-            'depth-ros-compare = depth_ros.cli.compare:main',
             'depth-ros-demo = depth_ros.cli.demo:main',
             'depth-ros-evaluate = depth_ros.cli.evaluate:main',
             'depth-ros-evaluate-kitti = depth_ros.cli.evaluate_kitti:main',
