@@ -21,7 +21,6 @@ configuration that the network was trained with, and a card from elsewhere must 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from depth_ros.errors import ModelError
 import torch
 from torch import nn, Tensor
 from training.checkpoint import load_recipe
-from training.models.depth_net import DepthNet
+from training.models.network import DepthNetwork
 
 IMAGE, DEPTH, LOG_SIGMA = 'image', 'depth', 'log_sigma'
 LEARNED, FLIP = 'learned', 'flip'
@@ -55,7 +54,6 @@ UNCALIBRATED = {
 # Keys of a card that training decides; the others are for the author of the card.
 DECIDED = ('input', 'output', 'uncertainty.kind', 'uncertainty.name')
 FREE = ('input.interpolation',)
-NO_SHIFT, NO_SCALE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,7 +65,7 @@ class Deployment:
     network's metres hold.
     """
 
-    network: DepthNet
+    network: DepthNetwork
     name: str
     width: int
     height: int
@@ -82,7 +80,7 @@ class Deployment:
         :param uncertainty: 'learned' or 'flip'.
         """
         config = self.network.config
-        mean, std = self.normalisation
+        mean, std = self.network.normalisation
         return ModelSpec(
             name=self.name,
             revision=revision,
@@ -110,36 +108,28 @@ class Deployment:
             temporal=TemporalSpec(),
         )
 
-    @property
-    def normalisation(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """
-        Return mean and std for the card.
-
-        The pipeline applies them while it fills the tensor, at no cost; in front of the first
-        convolution they would be a layer of their own, and inside of it wrong at the borders,
-        where the padding is zero after the normalisation.
-        """
-        if not self.network.config.normalise:
-            return NO_SHIFT, NO_SCALE
-        spec = self.network.encoder.spec
-        return spec.mean, spec.std
-
     def exported(self, uncertainty: str) -> nn.Module:
-        """Return the network from the normalised image to the outputs of the card."""
-        network = copy.deepcopy(self.network)
-        network.normalise = nn.Identity()
-        return Outputs(network, with_sigma=uncertainty == LEARNED).eval()
+        """
+        Return the network from the normalised image to the outputs of the card.
+
+        The pipeline normalises while it fills the tensor, at no cost; in front of the first
+        convolution it would be a layer of its own, and inside of it wrong at the borders, where
+        the padding is zero after the normalisation.
+        """
+        return Outputs(
+            self.network.without_normalisation(), with_sigma=uncertainty == LEARNED
+        ).eval()
 
     def reference(self, uncertainty: str) -> nn.Module:
         """Return what parity is measured against: the trained network as training ran it."""
-        mean, std = self.normalisation
+        mean, std = self.network.normalisation
         return AsTrained(self.network, mean, std, with_sigma=uncertainty == LEARNED).eval()
 
 
 class Outputs(nn.Module):
     """Depth, and ln sigma where the card names it, of the finest scale."""
 
-    def __init__(self, network: DepthNet, *, with_sigma: bool) -> None:
+    def __init__(self, network: DepthNetwork, *, with_sigma: bool) -> None:
         super().__init__()
         self.network = network
         self.with_sigma = with_sigma
@@ -154,7 +144,7 @@ class AsTrained(nn.Module):
 
     def __init__(
         self,
-        network: DepthNet,
+        network: DepthNetwork,
         mean: tuple[float, ...],
         std: tuple[float, ...],
         *,
@@ -216,10 +206,10 @@ def read_deployment(path: Path) -> Deployment:
     """
     recipe, config = load_recipe(path)
     network = recipe.deployed()
-    if not isinstance(network, DepthNet):
+    if not isinstance(network, DepthNetwork):
         raise ModelError(
             f"checkpoint '{path}': recipe '{config.recipe.name}' deploys a "
-            f'{type(network).__name__}: only a DepthNet becomes a model file'
+            f'{type(network).__name__}: only a DepthNetwork becomes a model file'
         )
     return Deployment(
         network=network,

@@ -42,16 +42,21 @@ def make_optimiser(
     Return the optimiser; each group has its own ``base_lr``, which the schedule multiplies.
 
     A parameter belongs to an encoder when a part of its dotted name is 'encoder'. Biases,
-    scales and shifts, which have one dimension, are not decayed.
+    scales and shifts, which have one dimension, are not decayed. With a rate of 0 encoders are
+    frozen, and no gradient is computed for them.
 
     :param fused: one pass over the weights; not where a loss scaler has to see the gradients.
     """
+    encoder_rate = config.encoder_learning_rate
+    if encoder_rate is None:
+        encoder_rate = config.learning_rate
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in recipe.named_parameters():
+        is_encoder = 'encoder' in name.split('.')
+        if is_encoder and not encoder_rate:
+            parameter.requires_grad_(False)
         if parameter.requires_grad:
-            key = ('encoder' in name.split('.'), parameter.dim() > 1)
-            groups.setdefault(key, []).append(parameter)
-    encoder_rate = config.encoder_learning_rate or config.learning_rate
+            groups.setdefault((is_encoder, parameter.dim() > 1), []).append(parameter)
     described: list[dict[str, Any]] = [
         {
             'params': parameters,

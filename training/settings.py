@@ -34,11 +34,21 @@ import yaml
 
 SettingsT = TypeVar('SettingsT')
 
+BOOL = 'tag:yaml.org,2002:bool'
 NAMES = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers (1e-4 is one), and no key twice."""
+    """
+    YAML 1.2's numbers and truth values, and no key twice.
+
+    1e-4 is a number; off, on, yes and no are texts.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, form) for tag, form in resolvers if tag != BOOL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -50,9 +60,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.add_implicit_resolver(BOOL, re.compile('(true|false|True|False|TRUE|FALSE)$'), list('tTfF'))
 _Loader.add_implicit_resolver(
     'tag:yaml.org,2002:float',
-    re.compile(r'[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+'),
+    re.compile(r'[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$'),
     list('-+.0123456789'),
 )
 

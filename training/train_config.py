@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from depth_ros.errors import ConfigError
-from training.models.depth_net import DepthNetConfig
-from training.models.encoders import MULTIPLE_PX
+from training.models.network import NetworkConfig
+from training.models.networks import read_network
 from training.recipes.registry import read_options
 from training.schedules import make_schedule
 from training.settings import parse_yaml, read_yaml, replace_key, settings
@@ -57,9 +57,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for key in ('width', 'height'):
-            value = getattr(self, key)
-            rule = f'must be a multiple of {MULTIPLE_PX} px'
-            _require(value > 0 and value % MULTIPLE_PX == 0, key, value, rule)
+            _require(getattr(self, key) > 0, key, getattr(self, key), 'must be positive')
         _require(0 < self.min_share <= 1, 'min_share', self.min_share, 'must be above 0, up to 1')
         _require(
             0 <= self.flip_probability <= 1,
@@ -75,7 +73,8 @@ class OptimiserConfig:
     How gradients become steps.
 
     Fields:
-        encoder_learning_rate: of all encoders; null: the same as of the rest.
+        encoder_learning_rate: of all encoders; null: the same as of the rest; 0: they stay as
+            they are.
         weight_decay: of matrices and kernels, not of biases and normalisation.
         max_grad_norm: longer gradients are shortened to it; null: never.
 
@@ -88,10 +87,12 @@ class OptimiserConfig:
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
-        for key in ('learning_rate', 'encoder_learning_rate', 'max_grad_norm'):
+        for key in ('learning_rate', 'max_grad_norm'):
             value = getattr(self, key)
             _require(value is None or value > 0, key, value, 'must be positive')
-        _require(self.weight_decay >= 0, 'weight_decay', self.weight_decay, 'must be 0 or more')
+        for key in ('encoder_learning_rate', 'weight_decay'):
+            value = getattr(self, key)
+            _require(value is None or value >= 0, key, value, 'must be 0 or more')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +143,7 @@ class TrainConfig:
     data: DataConfig
     optimiser: OptimiserConfig
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    network: DepthNetConfig
+    network: NetworkConfig
     schedule: Named
     recipe: Named
 
@@ -155,6 +156,7 @@ class TrainConfig:
         _require(decay is None or 0 < decay < 1, 'ema_decay', decay, 'must be between 0 and 1')
         for key in ('focal_px', 'save_every_minutes'):
             _require(getattr(self, key) > 0, key, getattr(self, key), 'must be positive')
+        self.network.check_size(self.data.width, self.data.height)
 
     def stored(self) -> dict[str, Any]:
         """Return the config as plain values, in the form of the YAML file, defaults filled in."""
@@ -181,6 +183,8 @@ def config_from(content: Mapping[str, Any]) -> TrainConfig:
     for key, read in (('schedule', make_schedule), ('recipe', read_options)):
         if key in rest:
             rest[key] = _named(rest[key], read, key)
+    if 'network' in rest:
+        rest['network'] = read_network(rest['network'])
     return settings(TrainConfig, rest)
 
 

@@ -108,11 +108,12 @@ class Trainer:
             processes=ranks.count,
         )
         self.recipe = self._prepared(recipe).to(fabric.device)
-        decay = config.ema_decay
-        self._averaged = None if decay is None else Averaged(self.recipe, decay)
         self.optimiser = make_optimiser(
             self.recipe, config.optimiser, fused=config.precision != HALF
         )
+        # After the optimiser, which freezes what is not trained.
+        decay = config.ema_decay
+        self._averaged = None if decay is None else Averaged(self.recipe, decay)
         self.position, self.best = Position(), math.inf
         if start is not None:
             self._load(start)

@@ -55,6 +55,16 @@ def test_encoder_learns_like_the_rest_unless_told(recipe: Recipe) -> None:
     assert {group['lr'] for group in optimiser.param_groups} == {1e-3}
 
 
+def test_encoder_with_a_rate_of_zero_is_frozen(recipe: Recipe) -> None:
+    config = OptimiserConfig(learning_rate=1e-3, encoder_learning_rate=0.0)
+    optimiser = make_optimiser(recipe, config, fused=True)
+    held = {id(p) for group in optimiser.param_groups for p in group['params']}
+    for name, parameter in recipe.named_parameters():
+        is_encoder = '.encoder.' in name
+        assert parameter.requires_grad != is_encoder
+        assert (id(parameter) in held) != is_encoder
+
+
 def test_frozen_parameters_are_not_in_the_optimiser(recipe: Recipe) -> None:
     first = next(recipe.parameters()).requires_grad_(False)
     optimiser = make_optimiser(recipe, OptimiserConfig(learning_rate=1e-3), fused=True)

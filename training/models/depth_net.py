@@ -16,25 +16,28 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal
 
 import torch
 from torch import nn, Tensor
 from training.models.decoder import Decoder, SCALES, WIDTHS
-from training.models.encoders import Encoder, FeatureSpec, make_encoder, MULTIPLE_PX
+from training.models.encoders import Encoder, FeatureSpec, make_encoder, MULTIPLE_PX, RANDOM
 from training.models.heads import DepthHead, LogSigmaHead
-
-
-class Prediction(NamedTuple):
-    """Depth [m] and ln of its Laplace scale [ln m] for each scale, finest first, (B, 1, h, w)."""
-
-    depths: tuple[Tensor, ...]
-    log_sigmas: tuple[Tensor, ...]
+from training.models.network import (
+    DepthNetwork,
+    NetworkConfig,
+    NO_SCALE,
+    NO_SHIFT,
+    Prediction,
+    require_multiple,
+    Triple,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DepthNetConfig:
+class DepthNetConfig(NetworkConfig):
     """
     Everything that decides the shape of a network; goes into its checkpoint.
 
@@ -44,14 +47,16 @@ class DepthNetConfig:
     1 half of it.
     """
 
+    kind: Literal['unet'] = 'unet'
     encoder: str
-    weights: str
-    min_depth_m: float = 0.1
-    max_depth_m: float = 100.0
     parametrisation: str = 'inverse'
     widths: tuple[int, ...] = WIDTHS
     scales: tuple[int, ...] = SCALES
     normalise: bool = True
+
+    def check_size(self, width: int, height: int) -> None:
+        """Check an input size [px]; ConfigError names the side."""
+        require_multiple(width, height, MULTIPLE_PX)
 
 
 class Normalise(nn.Module):
@@ -68,7 +73,7 @@ class Normalise(nn.Module):
         return (image_BCHW - self.mean) * self.gain
 
 
-class DepthNet(nn.Module):
+class DepthNet(DepthNetwork):
     """
     RGB (B, 3, H, W) to depth and uncertainty at several scales.
 
@@ -83,7 +88,7 @@ class DepthNet(nn.Module):
         :raises ValueError: another value of the configuration.
         """
         super().__init__()
-        self.config = config
+        self.config: DepthNetConfig = config
         self.encoder: Encoder = make_encoder(config.encoder, config.weights)
         spec = self.encoder.spec
         self.normalise = Normalise(spec) if config.normalise else nn.Identity()
@@ -119,6 +124,27 @@ class DepthNet(nn.Module):
         """Return depth and ln sigma of the first scale alone."""
         features = self._decoded(image_B3HW)[0]
         return self.depth_heads[0](features), self.sigma_heads[0](features)
+
+    @property
+    def normalisation(self) -> tuple[Triple, Triple]:
+        """Return the mean and std that the network applies to its input itself."""
+        if not self.config.normalise:
+            return NO_SHIFT, NO_SCALE
+        return self.encoder.spec.mean, self.encoder.spec.std
+
+    def without_normalisation(self) -> DepthNet:
+        """Return a copy that takes input with ``normalisation`` applied already."""
+        network = copy.deepcopy(self)
+        network.normalise = nn.Identity()
+        return network
+
+    def pretrained_names(self) -> frozenset[str]:
+        """Return the parameters of the encoder, when it does not begin at random."""
+        if self.config.weights == RANDOM:
+            return frozenset()
+        return frozenset(
+            name for name, _ in self.named_parameters() if name.startswith('encoder.')
+        )
 
     def _decoded(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
         check_image(image_B3HW, 3)

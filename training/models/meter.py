@@ -44,6 +44,11 @@ PATCH = 2
 ATTENTION_STRIDE = 8
 ATTENTION_MULTIPLE = 2**2 * PATCH
 
+SIZE_RULE = (
+    'an eighth of width and height, rounded up, must be a multiple of '
+    f'{ATTENTION_MULTIPLE} for METER'
+)
+
 # (in, out, stride) of each inverted residual. Number 3 repeats number 2's shape.
 INVERTED_RESIDUALS = (
     (16, 16, 1),
@@ -57,6 +62,11 @@ INVERTED_RESIDUALS = (
 # (channels, token width, width of the feed-forward layer) of each attention block.
 ATTENTION_BLOCKS = ((48, 64, 128), (64, 80, 320), (80, 96, 384))
 ENCODER_OUT = 160
+
+
+def fits(size_px: int) -> bool:
+    """Tell whether METER takes images with a side of this size."""
+    return size_px > 0 and -(-size_px // ATTENTION_STRIDE) % ATTENTION_MULTIPLE == 0
 
 
 class FeedForward(nn.Module):
@@ -184,10 +194,14 @@ class Decoder(nn.Module):
         self.conv2d_out = nn.Conv2d(8, 1, 3, padding=1, bias=False)
 
     def forward(self, coarsest: Tensor, *skips: Tensor) -> Tensor:
+        return self.conv2d_out(self.features(coarsest, *skips))
+
+    def features(self, coarsest: Tensor, *skips: Tensor) -> Tensor:
+        """Return what the last convolution reads, 8 channels."""
         sixteenth, eighth, quarter = skips
         features = self.ups_block_1(self.conv2d_in(coarsest), sixteenth)
         features = self.ups_block_2(features, eighth)
-        return self.conv2d_out(self.ups_block_3(features, quarter))
+        return self.ups_block_3(features, quarter)
 
 
 class MeterXxs(nn.Module):
@@ -206,11 +220,8 @@ class MeterXxs(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         height, width = map(int, image_B3HW.shape[-2:])
-        if any(-(-size // ATTENTION_STRIDE) % ATTENTION_MULTIPLE for size in (height, width)):
-            raise ValueError(
-                f'image of {width}x{height}: an eighth of width and height, rounded up, must '
-                f'be a multiple of {ATTENTION_MULTIPLE} for METER'
-            )
+        if not fits(height) or not fits(width):
+            raise ValueError(f'image of {width}x{height}: {SIZE_RULE}')
         return self.decoder(*self.encoder(image_B3HW))
 
 

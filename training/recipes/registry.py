@@ -21,7 +21,8 @@ from importlib import import_module
 from typing import Any
 
 from depth_ros.errors import ConfigError
-from training.models.depth_net import DepthNet, DepthNetConfig
+from training.models.network import NetworkConfig
+from training.models.networks import make_network
 from training.recipes.recipe import Recipe
 from training.settings import settings
 
@@ -56,7 +57,7 @@ def read_options(name: object, options: Mapping[str, Any]) -> Any:
 
 
 def make_recipe(
-    name: str, options: Mapping[str, Any], network: DepthNetConfig, focal_px: float
+    name: str, options: Mapping[str, Any], network: NetworkConfig, focal_px: float
 ) -> Recipe:
     """
     Return the recipe with its networks.
@@ -67,6 +68,6 @@ def make_recipe(
     """
     config = read_options(name, options)
     try:
-        return recipe_classes(name)[1](config, lambda: DepthNet(network), focal_px)
+        return recipe_classes(name)[1](config, lambda: make_network(network), focal_px)
     except ValueError as error:
         raise ConfigError(f'recipe or network: {error}') from error

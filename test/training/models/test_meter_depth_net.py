@@ -1,0 +1,140 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""METER with a head for its uncertainty: the published answer, its range, sizes and names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depth_ros.errors import ConfigError, ModelError
+import pytest
+import torch
+from training.models.meter import MeterXxs
+from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig, METRES_PER_UNIT
+from training.models.networks import make_network, read_network
+
+SIZE = (64, 124)
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a METER whose answers are usual depths."""
+    torch.manual_seed(0)
+    whole = MeterXxs().eval()
+    with torch.no_grad():
+        # Decimetres around 20 m, whatever the picture.
+        whole.decoder.conv2d_out.weight.mul_(0.1)
+    path = tmp_path_factory.mktemp('weights') / 'meter'
+    torch.save(whole.state_dict(), path)
+    return path
+
+
+def network(weights: Path | str, **changes: float) -> MeterDepthNet:
+    torch.manual_seed(1)
+    return MeterDepthNet(MeterNetConfig(weights=str(weights), **changes)).eval()
+
+
+def published(weights: Path, image_B3HW: torch.Tensor) -> torch.Tensor:
+    whole = MeterXxs().eval()
+    whole.load_state_dict(torch.load(weights, weights_only=True))
+    return whole(image_B3HW) * METRES_PER_UNIT
+
+
+@torch.no_grad()
+def test_depth_is_the_published_networks_well_above_the_minimum(weights: Path) -> None:
+    image = torch.rand(2, 3, *SIZE)
+    raw = published(weights, image)
+    # A minimum so low that the bend is far away.
+    net = network(weights)
+    low = float(raw.min()) - 2.0
+    net.config = MeterNetConfig(weights='random', min_depth_m=low, max_depth_m=1e4)
+    (depth,), (log_sigma,) = net(image)
+    assert depth.shape == log_sigma.shape == (2, 1, 16, 32)
+    assert torch.allclose(depth, raw, atol=1e-4)
+
+
+@torch.no_grad()
+def test_depth_stays_in_its_range_whatever_the_last_layer_says(weights: Path) -> None:
+    net = network(weights, min_depth_m=0.5, max_depth_m=30.0)
+    raw = torch.linspace(-1000.0, 1000.0, 2001)
+    depth = net._in_range(raw)
+    assert depth.min() >= 0.5
+    assert depth.max() == 30.0
+    assert bool((depth.diff() >= 0).all())
+
+
+def test_depth_below_the_minimum_still_has_a_gradient(weights: Path) -> None:
+    raw = torch.tensor([0.4], requires_grad=True)
+    network(weights)._in_range(raw).sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.item() > 0.1
+
+
+def test_untrained_uncertainty_is_about_a_metre(weights: Path) -> None:
+    with torch.no_grad():
+        _, log_sigma = network(weights).finest(torch.rand(1, 3, *SIZE))
+    assert log_sigma.abs().max() < 1.0
+
+
+@torch.no_grad()
+def test_finest_is_what_forward_gives_first(weights: Path) -> None:
+    net, image = network(weights), torch.rand(1, 3, *SIZE)
+    for one, other in zip(net.finest(image), net(image), strict=True):
+        assert torch.equal(one, other[0])
+
+
+def test_all_but_the_uncertainty_begins_pretrained(weights: Path) -> None:
+    net = network(weights)
+    own = {name for name, _ in net.named_parameters()}
+    assert own - net.pretrained_names() == {'sigma_head.conv.weight', 'sigma_head.conv.bias'}
+    assert network('random').pretrained_names() == frozenset()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'other'
+    torch.save({'weight': torch.zeros(1)}, path)
+    with pytest.raises(ModelError, match='tensors do not fit'):
+        network(path)
+
+
+@pytest.mark.parametrize('size', [(192, 600), (100, 128)])
+def test_size_that_meter_cannot_take_is_refused(weights: Path, size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match='multiple of 8 for METER'):
+        network(weights)(torch.zeros(1, 3, *size))
+
+
+@pytest.mark.parametrize(
+    ('width', 'height', 'named'),
+    [(600, 192, 'data.width = 600'), (636, 100, 'data.height = 100'), (0, 64, 'data.width = 0')],
+)
+def test_size_in_a_config_is_refused_by_its_key(width: int, height: int, named: str) -> None:
+    config = read_network({'kind': 'meter_xxs', 'weights': 'random'})
+    with pytest.raises(ConfigError, match=f'{named}: an eighth of'):
+        config.check_size(width, height)
+
+
+def test_size_of_the_published_weights_is_taken() -> None:
+    read_network({'kind': 'meter_xxs', 'weights': 'random'}).check_size(636, 192)
+
+
+def test_impossible_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'depth range 5\.0 to 2\.0 m'):
+        network('random', min_depth_m=5.0, max_depth_m=2.0)
+
+
+def test_kind_chooses_the_network() -> None:
+    assert isinstance(
+        make_network(read_network({'kind': 'meter_xxs', 'weights': 'random'})), MeterDepthNet
+    )
