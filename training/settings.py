@@ -60,7 +60,9 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(BOOL, re.compile('(true|false|True|False|TRUE|FALSE)$'), list('tTfF'))
+_Loader.add_implicit_resolver(
+    BOOL, re.compile('(true|false|True|False|TRUE|FALSE)$'), list('tTfF')
+)
 _Loader.add_implicit_resolver(
     'tag:yaml.org,2002:float',
     re.compile(r'[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$'),

@@ -87,9 +87,7 @@ def test_running_mean_of_the_weights_is_what_is_mixed(trained: Checkpoint, weigh
     assert torch.allclose(mixed.averaged[CONV], start + 1.0, atol=1e-6)
 
 
-def test_program_writes_what_export_reads(
-    trained: Checkpoint, tmp_path: Path
-) -> None:
+def test_program_writes_what_export_reads(trained: Checkpoint, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / 'last.ckpt', trained)
     out = tmp_path / 'mixed.ckpt'
     assert main([str(tmp_path / 'last.ckpt'), '--out', str(out)]) == 0
