@@ -21,7 +21,8 @@ the step of its checkpoint, whatever the stopped one wrote beyond.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 import csv
 import io
 from pathlib import Path
@@ -75,11 +76,8 @@ class Table:
             self._columns += new
             self._rewrite([*rows, row])
             return
-        try:
-            with self.path.open('a', encoding='utf-8', newline='') as stream:
-                stream.write(self._text([row]))
-        except OSError as error:
-            raise TrainingError(f"'{self.path}' cannot be written: {error.strerror}") from error
+        with _told(self.path), self.path.open('a', encoding='utf-8', newline='') as stream:
+            stream.write(self._text([row]))
 
     def _read(self) -> list[dict[str, Any]]:
         try:
@@ -107,14 +105,13 @@ class TrainLog:
 
     def __init__(self, out: Path, last_step: int, total_steps: int, console: Console) -> None:
         self._pictures = out / 'pictures'
-        try:
+        with _told(self._pictures):
             self._pictures.mkdir(exist_ok=True)
-        except OSError as error:
-            where = f"folder '{self._pictures}' cannot be made"
-            raise TrainingError(f'{where}: {error.strerror}') from error
         self._steps = Table(out / STEPS_FILE, last_step)
         self._epochs = Table(out / EPOCHS_FILE, last_step)
-        self._board = SummaryWriter(str(out / 'tensorboard'), purge_step=last_step + 1)
+        self._folder = out / 'tensorboard'
+        with _told(self._folder):
+            self._board = SummaryWriter(str(self._folder), purge_step=last_step + 1)
         self._console, self._total = console, total_steps
         self._line_s = time.monotonic()
         self._done_at_line = last_step
@@ -139,9 +136,7 @@ class TrainLog:
         shown = {f'train/{name}': row[name] for name in BOARD} | {
             f'terms/{name}': value for name, value in terms.items()
         }
-        for name, value in shown.items():
-            if value is not None:
-                self._board.add_scalar(name, value, step)
+        self._draw({name: value for name, value in shown.items() if value is not None}, step)
         text = _listed({**({} if row['loss'] is None else {'loss': row['loss']}), **terms})
         text = f'{text or "nothing to learn from"} | {row["images_per_s"]:.1f} images/s'
         self._bar.update(self._task, completed=step, epoch=row['epoch'], text=text)
@@ -159,8 +154,7 @@ class TrainLog:
     def epoch(self, step: int, epoch: int, branch: str, scores: Mapping[str, float]) -> None:
         """Write the validation of one branch."""
         self._epochs.add({'step': step, 'epoch': epoch, 'branch': branch, **scores})
-        for name, value in scores.items():
-            self._board.add_scalar(f'validation_{branch}/{name}', value, step)
+        self._draw({f'validation_{branch}/{name}': v for name, v in scores.items()}, step)
         self.say(f'epoch {epoch} validation {branch}: {_listed(scores)}')
 
     def picture(self, step: int, epoch: int, image_HW3: ImageU8) -> None:
@@ -177,16 +171,36 @@ class TrainLog:
         size = (max(1, width // 2), max(1, height // 2))
         half: Any = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
         rgb_HW3 = np.ascontiguousarray(half[:, :, ::-1])
-        self._board.add_image('examples', rgb_HW3, step, dataformats='HWC')
+        with _told(self._folder):
+            self._board.add_image('examples', rgb_HW3, step, dataformats='HWC')
+
+    def _draw(self, values: Mapping[str, float], step: int) -> None:
+        with _told(self._folder):
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
 
     def say(self, text: str) -> None:
         """Print one line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Write out what is buffered and end the bar."""
+        """
+        Write out what is buffered and end the bar.
+
+        :raises TrainingError: the disk refuses it.
+        """
         self._bar.stop()
-        self._board.close()
+        with _told(self._folder):
+            self._board.close()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"'{path}' cannot be written: {error.strerror or error}") from error
 
 
 def _listed(values: Mapping[str, float]) -> str:

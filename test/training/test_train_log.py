@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+import subprocess
+import sys
+from test.project import ROOT
 from typing import Any
 
 import cv2
@@ -171,8 +174,38 @@ def test_terminal_shows_a_bar_with_steps_and_terms(tmp_path: Path) -> None:
     assert 'loss 2.5 l1 0.5 | 8.0 images/s' in shown
 
 
-def test_folder_of_pictures_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / 'pictures').write_text('')
+@pytest.mark.parametrize('folder', ['pictures', 'tensorboard'])
+def test_folder_that_cannot_be_made_is_told(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).write_text('')
     values: dict[str, Any] = {'last_step': 0, 'total_steps': 1, 'console': Console()}
-    with pytest.raises(TrainingError, match=r"pictures' cannot be made: File exists"):
+    with pytest.raises(TrainingError, match=rf"{folder}' cannot be written: File exists"):
         TrainLog(tmp_path, **values)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from rich.console import Console
+from training.ranks import TrainingError
+from training.train_log import TrainLog
+log = TrainLog(Path(sys.argv[1]), 0, 10, Console())
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    for step in range(1, 200):
+        log.picture(step, step, np.zeros((8, 16, 3), np.uint8))
+    log.close()
+except TrainingError as error:
+    print(error)
+"""
+
+
+def test_disk_that_fills_up_is_told_in_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', FULL, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert 'cannot be written: File too large' in done.stdout, done.stderr
