@@ -32,6 +32,8 @@ import torch
 from training.checkpoint import LAST, write_checkpoint
 
 LIMIT_S = 150
+# Of several programs, on a machine that has other work to do.
+pytestmark = pytest.mark.timeout(600)
 # Adam divides by the size of gradients, which enlarges what float32 rounds differently.
 SLOW = {'learning_rate': 1e-5, 'max_grad_norm': 5.0}
 
@@ -52,6 +54,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -60,7 +63,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     try:
         _, told = process.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        # With the processes that it has started.
+        os.killpg(process.pid, signal.SIGKILL)
         raise
     return process.returncode, told
 
