@@ -17,17 +17,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-import multiprocessing
+from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 import os
+import subprocess
+import sys
 import time
 from typing import Any
 
 from depth_ros.evaluation.fleet import BagTask, OnProgress, Outcome, run_task
 
 PROGRESS_SECONDS = 0.5
+MODULE = 'depth_ros.evaluation.worker_processes'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +38,7 @@ class _Running:
     """A task in a process of its own."""
 
     task: BagTask
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     inbox: Connection
     attempt: int
     started: float
@@ -52,6 +55,8 @@ class ProcessRunner:
     def __init__(self, workers: int, *, retries: int = 1) -> None:
         self._workers = workers
         self._retries = retries
+        # Process of each bag that is being evaluated.
+        self.pids: dict[str, int] = {}
 
     def facts(self) -> dict[str, Any]:
         """Return how it runs."""
@@ -71,20 +76,22 @@ class ProcessRunner:
                 while waiting and len(running) < self._workers:
                     job = _started(*waiting.pop())
                     running[job.inbox] = job
+                    self.pids[job.task.name] = job.process.pid
                 for inbox in wait(list(running)):
                     assert isinstance(inbox, Connection)
                     done = self._read(running[inbox], on_progress)
                     if done is None:
                         continue
                     job = running.pop(inbox)
-                    if done.error is not None and job.process.exitcode and self._may_retry(job):
+                    del self.pids[job.task.name]
+                    if done.error is not None and job.process.returncode and self._may_retry(job):
                         waiting.append((replace(job.task, resume=True), job.attempt + 1))
                         continue
                     yield done
         finally:
             for job in running.values():
                 job.process.kill()
-                job.process.join()
+                job.process.wait()
 
     def _may_retry(self, job: _Running) -> bool:
         return job.attempt <= self._retries
@@ -94,9 +101,8 @@ class ProcessRunner:
         try:
             message = job.inbox.recv()
         except EOFError:
-            job.process.join()
-            code = job.process.exitcode
-            how = f'signal {-code}' if code is not None and code < 0 else f'exit status {code}'
+            code = job.process.wait()
+            how = f'signal {-code}' if code < 0 else f'exit status {code}'
             return Outcome(
                 name=job.task.name,
                 error=f'its worker died ({how}) in attempt {job.attempt}',
@@ -104,25 +110,40 @@ class ProcessRunner:
                 attempts=job.attempt,
             )
         if isinstance(message, Outcome):
-            job.process.join()
+            job.process.wait()
             return replace(message, attempts=job.attempt)
         on_progress(*message)
         return None
 
 
 def _started(task: BagTask, attempt: int) -> _Running:
-    # A fresh interpreter: engines and their threads do not survive a fork.
-    context = multiprocessing.get_context('spawn')
-    inbox, outbox = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(task, outbox), name=f'evaluate {task.name}')
-    process.start()
+    # A fresh interpreter, because engines and their threads do not survive a fork. It runs this
+    # module: the spawn of multiprocessing would run the program again that has started us.
+    inbox, outbox = Pipe(duplex=False)
+    task_in, task_out = Pipe(duplex=False)
+    handles = (task_in.fileno(), outbox.fileno())
+    process = subprocess.Popen(
+        [sys.executable, '-m', MODULE, *map(str, handles)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=handles,
+        # A terminal's Ctrl-C must not reach it beside our own signal.
+        start_new_session=True,
+    )
+    task_in.close()
     outbox.close()
+    # One that dies at once says so by its silence.
+    with suppress(BrokenPipeError):
+        task_out.send(task)
+    task_out.close()
     return _Running(
         task=task, process=process, inbox=inbox, attempt=attempt, started=time.monotonic()
     )
 
 
-def _work(task: BagTask, outbox: Connection) -> None:
+def _work(task_handle: int, out_handle: int) -> None:
+    """Evaluate the task that comes from one pipe; tell of it through the other."""
+    task: BagTask = Connection(task_handle, writable=False).recv()
+    outbox: Connection = Connection(out_handle, readable=False)
     last = 0.0
 
     def tell(name: str, done: int, total: int) -> None:
@@ -133,3 +154,7 @@ def _work(task: BagTask, outbox: Connection) -> None:
             outbox.send((name, done, total))
 
     outbox.send(run_task(task, tell))
+
+
+if __name__ == '__main__':
+    _work(*map(int, sys.argv[1:]))

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 import json
-import multiprocessing
 import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 from test.evaluation.scenes import Drive, EXPECTED, write_drive, write_model
+from test.project import ROOT
 
 from depth_ros.cli.evaluate import main
 from depth_ros.core.metrics import ScoreRules
@@ -122,10 +124,8 @@ def test_worker_that_dies_is_tried_again_and_loses_no_other(inputs, serial, tmp_
 
             def kill(name, done, total):
                 if name == 'long' and not killed:
-                    for child in multiprocessing.active_children():
-                        if child.name == 'evaluate long':
-                            killed.append(child.pid)
-                            os.kill(child.pid, signal.SIGKILL)
+                    killed.append(self.pids[name])
+                    os.kill(self.pids[name], signal.SIGKILL)
 
             yield from super().run(tasks, kill)
             assert killed
@@ -211,3 +211,23 @@ def test_option_that_does_not_fit_is_wrong_usage(arguments, tmp_path, capsys):
         main(['a', *arguments, '--output', str(tmp_path)])
     assert caught.value.code == 2
     capsys.readouterr()
+
+
+def test_workers_of_a_program_without_a_guard_do_not_run_it_again(inputs, tmp_path):
+    bags, model = inputs
+    script = tmp_path / 'evaluate'
+    # As the executables are installed for `ros2 run`.
+    script.write_text((ROOT / 'scripts/evaluate').read_text())
+    protocol = ['--crop', 'none', '--checks', '--engine', 'onnxruntime', '--pictures', '0']
+    options = ['--model', model, '--output', str(tmp_path / 'out'), '--workers', '2', *protocol]
+    paths = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    done = subprocess.run(
+        [sys.executable, str(script), str(bags[0]), str(bags[2]), *options],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': paths},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / 'out/metrics.json').read_text())
+    assert result['frames']['scored'] == 9 + 3
