@@ -28,7 +28,7 @@ import sys
 from typing import Any
 
 from depth_ros.errors import DepthRosError, ReportError
-from depth_ros.evaluation.compare import broken, compare, Limit
+from depth_ros.evaluation.compare import broken, compare, Limit, SAME
 from depth_ros.evaluation.files import write_whole
 from depth_ros.evaluation.report import json_bytes
 from rich.console import Console
@@ -79,24 +79,26 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     frames, drives = result['frames'], len(result['drives'])
     table = Table(title=f'B against A on {frames} frames of {drives} bags')
     for name in ('', 'A', 'B', 'B - A', f'{100 * result["level"]:g} %', 'p', ''):
-        table.add_column(name, justify='right' if name else 'left')
+        table.add_column(name, justify='right' if name else 'left', no_wrap=True)
     for row in result['metrics']:
         known = row['p_value'] is not None
         table.add_row(
             row['title'],
             f'{row["a"]:.4g}',
             f'{row["b"]:.4g}',
-            f'{row["difference"]:+.3g}',
-            f'{row["low"]:+.3g} to {row["high"]:+.3g}' if known else row['over'],
-            f'{row["p_value"]:.4f}' if known else '',
-            row['verdict'],
+            f'{row["difference"]:+.2g}',
+            f'{row["low"]:+.2g} to {row["high"]:+.2g}' if known else row['over'],
+            f'{row["p_value"]:.3f}' if known else '',
+            '=' if row['verdict'] == SAME else row['verdict'],
         )
     for key in 'ab':
         name, folder = result[key].get('name', ''), result[key]['folder']
         console.print(f'{key.upper()}: {name} in {folder}', markup=False, highlight=False)
     console.print(table)
     over = sorted({row['over'] for row in result['metrics']})
-    console.print(f'paired bootstrap over {", ".join(over)}', markup=False, highlight=False)
+    console.print(
+        f'paired bootstrap over {", ".join(over)}; = no difference', markup=False, highlight=False
+    )
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -51,6 +51,7 @@ HIGHER_IS_BETTER = ('a1', 'a2', 'a3', 'aurg_abs_rel', 'edge_f1')
 # What may differ between two runs of one protocol, because it names no rule of scoring.
 FREE_KEYS = ('checks', 'wall')
 SIGNIFICANT = 0.05
+SAME = 'no difference'
 SHOWN_FRAMES = 5
 
 Series = dict[str, NDArray[np.float64]]
@@ -229,7 +230,7 @@ def _row(name: str, a: Sequence[Drive], b: Sequence[Drive]) -> dict[str, Any] | 
         'p_value': None if found is None else found.p_value,
         'over': over,
         'frames': sum(len(x) for x, _ in pairs),
-        'verdict': ('better' if is_better else 'worse') if is_significant else 'no difference',
+        'verdict': ('better' if is_better else 'worse') if is_significant else SAME,
     }
 
 
