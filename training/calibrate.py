@@ -25,7 +25,9 @@ A reader of one standard deviation expects 68 % of the errors within one sigma a
 two, as a Gaussian has them. The tails of real errors are longer (Laplace: 75.7 % and 94.1 %), so
 that one temperature cannot give both. Without ``--coverage`` it is the one whose two misses,
 each in units of its tolerance (``TARGETS``), are equal and opposite: no other has a smaller
-larger miss. Errors of Laplace's distribution then have 72.4 % and 92.4 %.
+larger miss. Errors of Laplace's distribution then have 72.4 % and 92.4 %. Tails may be so long
+that no temperature is within both tolerances; then it is the smallest that is within that of two
+sigma, for a robot bears a sigma that is too large better than one that is too small.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def fit(
     Return the calibrated uncertainty of the same kind.
 
     :param coverage: share of the errors, above 0 and below 1, that shall lie within one sigma;
-        None: the best compromise between ``TARGETS``.
+        None: the best compromise between ``TARGETS``, but never too small for any of them.
     :raises ConfigError: the coverage, or there is no error to fit to.
     """
     if coverage is not None and not 0.0 < coverage < 1.0:
@@ -123,7 +125,8 @@ def fit(
         spec = flip_gains(samples, spec)
     ratio_N = samples.error_N / samples.sigma(spec)
     if coverage is None:
-        temperature = balanced_temperature(ratio_N, samples)
+        lowest, _ = admissible_temperatures(samples, spec)
+        temperature = max(balanced_temperature(ratio_N, samples), lowest)
     else:
         temperature = weighted_quantile(ratio_N, samples.weight_N, coverage)
     if temperature <= 0.0:

@@ -29,7 +29,7 @@ PACKAGE = 'depth_ros'
 FOLDER = 'models'
 SUFFIX = '.onnx'
 DEFAULT_NAME = 'default'
-DEFAULT_MODEL = 'meter_xxs_kitti'
+DEFAULT_MODEL = 'meter_xxs_sigma_kitti'
 
 
 def resolve_model(path_or_name: str) -> Path:

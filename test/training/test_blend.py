@@ -30,7 +30,7 @@ from training.train_config import config_from
 
 NETWORK = {'kind': 'meter_xxs', 'weights': ''}
 CONV = 'network.decoder.conv2d_out.weight'
-SIGMA = 'network.sigma_head.conv.weight'
+SIGMA = 'network.sigma.head.conv.weight'
 STATISTICS = 'network.encoder.conv1.1.running_mean'
 
 

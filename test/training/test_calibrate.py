@@ -222,11 +222,15 @@ def test_compromise_of_laplace_errors_is_its_closed_form() -> None:
     assert all(abs(t.miss(covered(data, spec, t.sigmas))) < 1 for t in TARGETS)
 
 
-@pytest.mark.parametrize('power', [0.5, 1.0, 2.0])
-def test_no_other_temperature_has_a_smaller_larger_miss(power: float) -> None:
-    """Errors with longer and shorter tails than Laplace's."""
+def power_samples(power: float) -> Samples:
+    """Return errors with tails as Laplace's (1), longer (below) or shorter."""
     quantiles = (np.arange(COUNT) + 0.5) / COUNT
-    data = samples((-np.log(1.0 - quantiles)) ** (1 / power), 1.0, 20.0)
+    return samples((-np.log(1.0 - quantiles)) ** (1 / power), 1.0, 20.0)
+
+
+@pytest.mark.parametrize('power', [1.0, 1.5, 2.0])
+def test_no_other_temperature_has_a_smaller_larger_miss(power: float) -> None:
+    data = power_samples(power)
 
     def worst(temperature: float) -> float:
         spec = UncertaintySpec(kind='log_laplace_scale', name='s', temperature=temperature)
@@ -249,9 +253,15 @@ def test_temperatures_that_meet_both_targets_of_laplace_errors_are_known() -> No
 
 
 def test_errors_of_long_tails_have_no_temperature_that_meets_both() -> None:
-    quantiles = (np.arange(COUNT) + 0.5) / COUNT
-    low, high = admissible_temperatures(samples((-np.log(1 - quantiles)) ** 2, 1.0, 20.0), LEARNED)
+    low, high = admissible_temperatures(power_samples(0.5), LEARNED)
     assert low > high
+
+
+def test_long_tails_get_the_smallest_temperature_that_holds_two_sigma() -> None:
+    data = power_samples(0.5)
+    spec = fit(data, LEARNED)
+    assert covered(data, spec, 2) == pytest.approx(0.92, abs=1e-3)
+    assert covered(data, spec, 1) > 0.73
 
 
 def test_target_misses_are_in_tolerances() -> None:

@@ -160,6 +160,18 @@ class Encoder(nn.Module):
         return self.conv2(coarsest), sixteenth, eighth, quarter
 
 
+def pad_to(skip_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """
+    Return the skip with zeros in front, where it is one row or column short of a doubled grid.
+
+    So were the weights trained: 636 columns make 159 at a quarter, against 160.
+    """
+    rows, columns = height - int(skip_BCHW.shape[-2]), width - int(skip_BCHW.shape[-1])
+    if not rows and not columns:
+        return skip_BCHW
+    return functional.pad(skip_BCHW, (columns, 0, rows, 0))
+
+
 class UpBlock(nn.Module):
     """Double the size by a transposed convolution, then mix with the encoder's skip."""
 
@@ -173,12 +185,7 @@ class UpBlock(nn.Module):
 
     def forward(self, features_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
         upsampled = self.conv2d_transpose(features_BCHW)
-        # An odd skip is one short of the doubled grid; the weights were trained with the
-        # missing row or column as zeros in front (636 columns: 159 against 160).
-        missing_rows = int(upsampled.shape[-2]) - int(skip_BCHW.shape[-2])
-        missing_columns = int(upsampled.shape[-1]) - int(skip_BCHW.shape[-1])
-        if missing_rows or missing_columns:
-            skip_BCHW = functional.pad(skip_BCHW, (missing_columns, 0, missing_rows, 0))
+        skip_BCHW = pad_to(skip_BCHW, *map(int, upsampled.shape[-2:]))
         return self.end_up_layer(torch.cat((upsampled, skip_BCHW), dim=1))
 
 

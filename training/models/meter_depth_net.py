@@ -15,7 +15,8 @@
 """
 METER-XXS as a network to train: the published weights, and a head for the uncertainty.
 
-The head reads the features that the last convolution reads. Input sizes other than the 636x192
+The head reads the features that the last convolution reads, and the encoder's finest, where
+edges are. Input sizes other than the 636x192
 of the published weights work, and are less exact until they have been trained for.
 """
 
@@ -26,12 +27,14 @@ from pathlib import Path
 from typing import Literal
 
 from depth_ros.errors import ConfigError
-from torch import Tensor
+import torch
+from torch import nn, Tensor
 from torch.nn import functional
+from training.models.decoder import conv3x3
 from training.models.encoders import RANDOM
 from training.models.heads import LogSigmaHead
 from training.models.layers import at_least_float32
-from training.models.meter import fits, MeterXxs, SIZE_RULE
+from training.models.meter import fits, MeterXxs, pad_to, SIZE_RULE
 from training.models.network import (
     DepthNetwork,
     NetworkConfig,
@@ -47,7 +50,14 @@ METRES_PER_UNIT = 0.1
 # Width of the bend where depth approaches its minimum [m]: 1 / this. A metre above it, the
 # answer is the last convolution's within 5e-6 m.
 BEND_PER_M = 10.0
-FEATURES = 8
+# Channels that the last convolution reads, and of the encoder's skip at a quarter of the size.
+FEATURES, EDGES = 8, 24
+# Of the uncertainty's own layers: 4 % of the arithmetic of the whole network.
+SIGMA_WIDTH = 16
+# A box of 4 and a box of 2, one after the other: zero at both periods, and symmetric.
+NO_PERIOD_2_OR_4 = (1.0, 2.0, 2.0, 2.0, 1.0)
+# How far two 3x3 convolutions and that average see.
+REACH = 1 + 1 + len(NO_PERIOD_2_OR_4) // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,33 @@ class MeterNetConfig(NetworkConfig):
         for key, value in (('data.width', width), ('data.height', height)):
             if not fits(value):
                 raise ConfigError(f'{key} = {value}: {SIZE_RULE}')
+
+
+class SigmaBranch(nn.Module):
+    """
+    From the decoder's and the encoder's finest features to ln sigma.
+
+    METER's transposed convolutions leave patterns with periods of 2 and 4 cells, and its zero
+    padding marks the border. Both would show in sigma: it is averaged over such periods, and
+    nothing here is padded with zeros.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(FEATURES + EDGES, SIGMA_WIDTH, 1)
+        self.wide = conv3x3(SIGMA_WIDTH, SIGMA_WIDTH)
+        self.head = LogSigmaHead(SIGMA_WIDTH)
+        # The border is repeated once, in front of all of them.
+        for conv in (self.wide, self.head.conv):
+            conv.padding = (0, 0)
+        taps = torch.tensor(NO_PERIOD_2_OR_4) / sum(NO_PERIOD_2_OR_4)
+        self.register_buffer('average', torch.outer(taps, taps)[None, None], persistent=False)
+
+    def forward(self, features_BCHW: Tensor, edges_BCHW: Tensor) -> Tensor:
+        mixed = functional.relu(self.mix(torch.cat((features_BCHW, edges_BCHW), dim=1)))
+        padded = functional.pad(mixed, (REACH,) * 4, mode='replicate')
+        log_sigma = self.head(functional.relu(self.wide(padded)))
+        return functional.conv2d(log_sigma, self.average.to(log_sigma.dtype))
 
 
 class MeterDepthNet(DepthNetwork):
@@ -85,7 +122,7 @@ class MeterDepthNet(DepthNetwork):
         if config.weights != RANDOM:
             load_strictly(whole, read_state(Path(config.weights)), config.weights)
         self.encoder, self.decoder = whole.encoder, whole.decoder
-        self.sigma_head = LogSigmaHead(FEATURES)
+        self.sigma = SigmaBranch()
 
     def forward(self, image_B3HW: Tensor) -> Prediction:
         """
@@ -100,9 +137,13 @@ class MeterDepthNet(DepthNetwork):
         """Return depth and ln sigma."""
         if image_B3HW.dim() != 4 or not all(map(fits, map(int, image_B3HW.shape[-2:]))):
             raise ValueError(f'image has shape {tuple(image_B3HW.shape)}: {SIZE_RULE}')
-        features = self.decoder.features(*self.encoder(image_B3HW))
+        coarsest, sixteenth, eighth, quarter = self.encoder(image_B3HW)
+        features = self.decoder.features(coarsest, sixteenth, eighth, quarter)
         raw = at_least_float32(self.decoder.conv2d_out(features)) * METRES_PER_UNIT
-        return self._in_range(raw), self.sigma_head(features)
+        height, width = map(int, features.shape[-2:])
+        # Where a quarter of the size is odd, as METER's decoder does.
+        edges = pad_to(quarter, height, width)
+        return self._in_range(raw), self.sigma(features, edges)
 
     def _in_range(self, raw_m: Tensor) -> Tensor:
         """Bend towards the minimum, so that there is always a gradient; cut at the maximum."""
@@ -119,8 +160,8 @@ class MeterDepthNet(DepthNetwork):
         return self
 
     def pretrained_names(self) -> frozenset[str]:
-        """Return all parameters but the uncertainty head's, when they were loaded."""
+        """Return all parameters but the uncertainty's, when they were loaded."""
         if self.config.weights == RANDOM:
             return frozenset()
         names = (name for name, _ in self.named_parameters())
-        return frozenset(name for name in names if not name.startswith('sigma_head.'))
+        return frozenset(name for name in names if not name.startswith('sigma.'))

@@ -22,7 +22,15 @@ from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
 from training.models.meter import MeterXxs
-from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig, METRES_PER_UNIT
+from training.models.meter_depth_net import (
+    EDGES,
+    FEATURES,
+    MeterDepthNet,
+    MeterNetConfig,
+    METRES_PER_UNIT,
+    REACH,
+    SigmaBranch,
+)
 from training.models.networks import make_network, read_network
 
 SIZE = (64, 124)
@@ -88,6 +96,31 @@ def test_untrained_uncertainty_is_about_a_metre(weights: Path) -> None:
     assert log_sigma.abs().max() < 1.0
 
 
+@pytest.mark.parametrize('period', [2, 4])
+@torch.no_grad()
+def test_patterns_of_the_transposed_convolutions_leave_no_trace(period: int) -> None:
+    torch.manual_seed(3)
+    branch = SigmaBranch().eval()
+    flat = torch.rand(1, FEATURES, 1, 1).expand(-1, -1, 16, 32)
+    phase = 2 * torch.pi * torch.arange(32) / period
+    # Small, so that no ReLU bends it into other periods.
+    wave = 1e-3 * torch.cos(phase).expand(1, FEATURES, 16, -1)
+    edges = torch.zeros(1, EDGES, 16, 32)
+    inside = (..., slice(REACH, -REACH))
+    difference = (branch(flat + wave, edges) - branch(flat, edges))[inside]
+    assert difference.abs().max() < 1e-6
+    slower = 1e-3 * torch.cos(phase / 4).expand(1, FEATURES, 16, -1)
+    assert (branch(flat + slower, edges) - branch(flat, edges))[inside].abs().max() > 1e-6
+
+
+@torch.no_grad()
+def test_uncertainty_of_even_features_has_no_border() -> None:
+    branch = SigmaBranch().eval()
+    sigma = branch(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
+    assert sigma.shape == (1, 1, 8, 12)
+    assert torch.allclose(sigma, sigma[..., :1, :1].expand_as(sigma), atol=1e-6)
+
+
 @torch.no_grad()
 def test_finest_is_what_forward_gives_first(weights: Path) -> None:
     net, image = network(weights), torch.rand(1, 3, *SIZE)
@@ -98,7 +131,11 @@ def test_finest_is_what_forward_gives_first(weights: Path) -> None:
 def test_all_but_the_uncertainty_begins_pretrained(weights: Path) -> None:
     net = network(weights)
     own = {name for name, _ in net.named_parameters()}
-    assert own - net.pretrained_names() == {'sigma_head.conv.weight', 'sigma_head.conv.bias'}
+    assert own - net.pretrained_names() == {
+        f'sigma.{layer}.{kind}'
+        for layer in ('mix', 'wide', 'head.conv')
+        for kind in ('weight', 'bias')
+    }
     assert network('random').pretrained_names() == frozenset()
 
 
