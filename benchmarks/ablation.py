@@ -40,7 +40,7 @@ from benchmarks.ablation_variants import variant_config, VARIANTS
 from depth_ros.errors import ConfigError, DepthRosError
 import torch
 from training.checkpoint import LAST
-from training.dataset_format import json_bytes, write_whole
+from training.dataset_format import write_whole
 from training.settings import read_yaml
 from training.train_log import STEPS_FILE
 import yaml
@@ -147,7 +147,12 @@ def finish(run: Run, data: Path, wall_s: float) -> None:
         'threads': torch.get_num_threads(),
         'scores': scores_of(folder / LAST, data),
     }
-    write_whole(run.folder / SCORES_FILE, json_bytes(content))
+    write_whole(run.folder / SCORES_FILE, _json(content))
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    # The order of the branches means something: the deployed one comes first.
+    return (json.dumps(content, indent=1, allow_nan=False) + '\n').encode()
 
 
 def make(runs: Sequence[Run], given: argparse.Namespace) -> int:
@@ -189,7 +194,7 @@ def tabulate(out: Path) -> str:
         raise AblationError(f"'{out}' has no finished run ({SCORES_FILE}): call without --table")
     results = [_read(path) for path in sorted(paths)]
     text = markdown(results)
-    write_whole(out / RESULTS_JSON, json_bytes({'runs': results}))
+    write_whole(out / RESULTS_JSON, _json({'runs': results}))
     write_whole(out / RESULTS_CSV, csv_text(results).encode())
     write_whole(out / TABLE_FILE, text.encode())
     return text

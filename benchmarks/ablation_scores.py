@@ -78,8 +78,8 @@ def validation_batches(config: TrainConfig, data: Path) -> list[Batch]:
     """
     dataset = validation_dataset(config, data)
     numbers = range(len(dataset))
-    size = config.batch_size
-    items = [[(i, 0) for i in numbers[start : start + size]] for start in numbers[::size]]
+    parts = (numbers[first:][: config.batch_size] for first in numbers[:: config.batch_size])
+    items = [[(number, 0) for number in part] for part in parts]
     return list(batches(dataset, items, 0, torch.device('cpu')))
 
 

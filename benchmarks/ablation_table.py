@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.ablation_variants import VARIANTS
 
-REFERENCE = 'mutual'
+AGAINST = 'AbsRel against reference'
 # Title -> alignment, column, digits.
 DEPTH_COLUMNS = {
     'AbsRel': ('none', 'abs_rel', 3),
@@ -111,9 +111,8 @@ def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def main_table(results: Iterable[Result]) -> str:
-    """Return the scores of every variant's deployed branch, and its AbsRel beside ``mutual``'s."""
+    """Return the scores of every variant's deployed branch, its AbsRel beside its reference's."""
     groups = by_variant(results)
-    reference = groups.get(REFERENCE)
     rows = []
     for name, runs in groups.items():
         variant = VARIANTS[name]
@@ -122,19 +121,19 @@ def main_table(results: Iterable[Result]) -> str:
             sigma = _cells(runs, 0, SIGMA_COLUMNS)
         steps = sorted({run['steps'] for run in runs})
         row = [variant.label, str(len(runs)), '/'.join(map(str, steps))]
-        rows.append([*row, *_cells(runs, 0, DEPTH_COLUMNS), _against(runs, reference), *sigma])
-    against = f'AbsRel against {VARIANTS[REFERENCE].label}'
-    return _markdown(['', 'seeds', 'steps', *DEPTH_COLUMNS, against, *SIGMA_COLUMNS], rows)
+        rows.append([*row, *_cells(runs, 0, DEPTH_COLUMNS), _against(name, groups), *sigma])
+    return _markdown(['', 'seeds', 'steps', *DEPTH_COLUMNS, AGAINST, *SIGMA_COLUMNS], rows)
 
 
-def _against(runs: Sequence[Result], reference: Sequence[Result] | None) -> str:
-    if reference is None or runs is reference:
+def _against(name: str, groups: Mapping[str, Sequence[Result]]) -> str:
+    reference = VARIANTS[name].reference
+    if name == reference or reference not in groups:
         return ABSENT
-    own, other = (spread(group, 0, 'none', 'abs_rel') for group in (runs, reference))
+    own, other = (spread(groups[key], 0, 'none', 'abs_rel') for key in (name, reference))
     if own is None or other is None or min(own.count, other.count) == 1:
         return ABSENT
     verdict = 'beyond the spread' if is_beyond(own, other) else 'within the spread'
-    return f'{own.mean - other.mean:+.3f}, {verdict}'
+    return f'{own.mean - other.mean:+.3f} to {reference}, {verdict}'
 
 
 def second_table(results: Iterable[Result]) -> str:

@@ -30,6 +30,8 @@ from training.train_config import config_from, TrainConfig
 # Shares of a run without distillation, and in which its weight then grows.
 BEFORE_SHARE, RAMP_SHARE = 0.25, 0.25
 RAMP_DIGITS = 6
+# In so short a run lessons with their usual weight of 1 drown what the branches see themselves.
+WEAK = {'distillation_weight': 0.1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class Variant:
         recipe: name of the recipe; it keeps those options of the config that it has.
         changes: options of it; None leaves one of the config's out.
         has_metric_sigma: sigma of the deployed branch is in metres.
+        before_share: of the run without distillation.
+        reference: the variant that its AbsRel is compared with.
 
     """
 
@@ -48,18 +52,28 @@ class Variant:
     recipe: str = 'mutual_distillation'
     changes: Mapping[str, Any] = field(default_factory=dict)
     has_metric_sigma: bool = True
+    before_share: float = BEFORE_SHARE
+    reference: str = 'mutual'
 
 
 VARIANTS: dict[str, Variant] = {
-    'supervised': Variant(label='supervised', recipe='supervised', changes={'colors': 'noise'}),
+    'supervised': Variant(
+        label='supervised',
+        recipe='supervised',
+        changes={'colors': 'noise'},
+        reference='supervised',
+    ),
     'self_supervised': Variant(
         label='self-supervised',
         recipe='self_supervised',
+        reference='supervised',
         changes={'colors': 'noise'},
         has_metric_sigma=False,
     ),
-    'naive_sum': Variant(label='naive sum', recipe='naive_sum', changes={'colors': 'noise'}),
-    'mutual': Variant(label='mutual distillation (S-U, UW)'),
+    'naive_sum': Variant(
+        label='naive sum', recipe='naive_sum', changes={'colors': 'noise'}, reference='supervised'
+    ),
+    'mutual': Variant(label='mutual distillation (S-U, UW)', reference='supervised'),
     'mutual_no_filtering': Variant(
         label='mutual, without filtering',
         changes={'filtering': 'off', 'filter_radius_px': None},
@@ -73,6 +87,36 @@ VARIANTS: dict[str, Variant] = {
         changes={'branches': 'UU', 'filter_radius_px': None},
         has_metric_sigma=False,
     ),
+    'side_by_side': Variant(
+        label='both branches, no lessons',
+        reference='supervised',
+        changes={'distillation_weight': 0.0},
+    ),
+    'mutual_weak': Variant(
+        label='mutual, lessons with weight 0.1', reference='supervised', changes=WEAK
+    ),
+    'weak_no_filtering': Variant(
+        label='weight 0.1, without filtering',
+        reference='mutual_weak',
+        changes={**WEAK, 'filtering': 'off', 'filter_radius_px': None},
+    ),
+    'weak_no_noise': Variant(
+        label='weight 0.1, without noise',
+        reference='mutual_weak',
+        changes={**WEAK, 'noise': 'off'},
+    ),
+    'weak_ss': Variant(
+        label='weight 0.1, control pair S-S',
+        reference='mutual_weak',
+        changes={**WEAK, 'branches': 'SS', 'pose': None, 'travel_weight': None},
+    ),
+    'weak_uu': Variant(
+        label='weight 0.1, control pair U-U',
+        reference='mutual_weak',
+        changes={**WEAK, 'branches': 'UU', 'filter_radius_px': None},
+        has_metric_sigma=False,
+    ),
+    'mutual_late': Variant(label='mutual, lessons from the middle on', before_share=0.5),
     'mutual_ut': Variant(label='mutual, weighting UT', changes={'weighting': 'UT'}),
     'mutual_uwt': Variant(label='mutual, weighting UWT', changes={'weighting': 'UWT'}),
     'mutual_ct': Variant(label='mutual, weighting CT', changes={'weighting': 'CT'}),
@@ -97,7 +141,7 @@ def variant_config(
     epochs = max(1, round(steps / steps_per_epoch(config_from(content), data)))
     content['epochs'] = epochs
     if variant.recipe == 'mutual_distillation':
-        recipe['epochs_before'] = round(epochs * BEFORE_SHARE, RAMP_DIGITS)
+        recipe['epochs_before'] = round(epochs * variant.before_share, RAMP_DIGITS)
         recipe['epochs_ramp'] = round(epochs * RAMP_SHARE, RAMP_DIGITS)
     config_from(content)
     return content

@@ -19,7 +19,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from pathlib import Path
+import signal
 from test.training import runs
 from typing import Any
 
@@ -28,8 +30,9 @@ from benchmarks.ablation_pictures import main as draw
 from benchmarks.ablation_pictures import PANEL_WIDTH_PX
 from benchmarks.ablation_scores import sigma_medians
 from benchmarks.ablation_table import csv_text, is_beyond, main_table, markdown, Spread
-from benchmarks.ablation_variants import BEFORE_SHARE, RAMP_SHARE, variant_config, VARIANTS
+from benchmarks.ablation_variants import RAMP_SHARE, variant_config, VARIANTS
 import cv2
+import numpy as np
 import pytest
 import torch
 from training.checkpoint import LAST
@@ -92,7 +95,7 @@ def test_variant_config_is_valid_and_has_the_budget(name: str, dataset: Path) ->
     assert config.epochs * per_epoch == 12
     if config.recipe.name == 'mutual_distillation':
         options = config.recipe.options
-        assert options.epochs_before == pytest.approx(config.epochs * BEFORE_SHARE)
+        assert options.epochs_before == pytest.approx(config.epochs * VARIANTS[name].before_share)
         assert options.epochs_ramp == pytest.approx(config.epochs * RAMP_SHARE)
 
 
@@ -107,6 +110,11 @@ def test_variants_of_mutual_differ_in_what_they_are_named_after(dataset: Path) -
     without = options('mutual_no_filtering')
     assert without.pop('filtering') == 'off'
     assert without == {k: v for k, v in reference.items() if k != 'filter_radius_px'}
+    assert options('mutual_weak') == {**reference, 'distillation_weight': 0.1}
+    assert options('side_by_side') == {**reference, 'distillation_weight': 0.0}
+    late = options('mutual_late')
+    assert late.pop('epochs_before') == 2 * reference['epochs_before']
+    assert late == {k: v for k, v in reference.items() if k != 'epochs_before'}
     for scheme in ('UT', 'UWT', 'CT'):
         assert options(f'mutual_{scheme.lower()}') == {**reference, 'weighting': scheme}
 
@@ -160,8 +168,11 @@ def test_stopped_run_goes_on_to_the_same_weights(
     (tmp_path / own).mkdir(parents=True)
     plan = (finished / own / PLAN_FILE).read_bytes()
     (tmp_path / own / PLAN_FILE).write_bytes(plan)
-    options = ['--no-validation', '--set', 'epochs=1']
-    assert runs.train(tmp_path / own / PLAN_FILE, dataset, tmp_path / own / 'run', *options) == 0
+    log = tmp_path / own / 'run' / 'log.csv'
+    runs.signal_when(lambda: runs.has_rows(log, 1), signal.SIGINT, os.getpid())
+    stopped = runs.train(tmp_path / own / PLAN_FILE, dataset, log.parent, '--no-validation')
+    assert stopped == 128 + signal.SIGINT
+    assert runs.last(log.parent).position.step < STEPS
     assert ablate(base, dataset, tmp_path, '--variants', 'supervised') == 0
     one, other = (runs.last(folder / own / 'run') for folder in (finished, tmp_path))
     assert one.position == other.position
@@ -249,20 +260,19 @@ def test_difference_is_beyond_both_deviations_together(mean: float, expected: bo
     assert is_beyond(None, Spread(1.0, 0.1, 3)) is False
 
 
-def test_table_compares_with_mutual_and_hides_sigma_without_metres() -> None:
-    results = [result('mutual', seed, 0.2 + 0.01 * seed) for seed in range(3)]
-    results += [result('supervised', seed, 0.3 + 0.01 * seed) for seed in range(3)]
-    results += [result('self_supervised', seed, 0.22 + 0.05 * seed) for seed in range(3)]
+def test_table_compares_with_the_reference_and_hides_sigma_without_metres() -> None:
+    results = [result('supervised', seed, 0.2 + 0.01 * seed) for seed in range(3)]
+    results += [result('mutual', seed, 0.3 + 0.01 * seed) for seed in range(3)]
+    results += [result('self_supervised', seed, 0.21 + 0.06 * seed) for seed in range(3)]
     rows = {line.split('|')[1].strip(): line for line in main_table(results).splitlines()}
-    cells = [cell.strip() for cell in rows['supervised'].split('|')[2:-1]]
+    cells = [cell.strip() for cell in rows['mutual distillation (S-U, UW)'].split('|')[2:-1]]
     assert cells[:3] == ['3', '7', '0.310 ± 0.010']
-    assert cells[5:7] == ['0.155 ± 0.005', '+0.100, beyond the spread']
+    assert cells[5:7] == ['0.155 ± 0.005', '+0.100 to supervised, beyond the spread']
     assert cells[7:] == ['2.00 ± 0.00', '0.70 ± 0.00', '0.90 ± 0.00']
     video = [cell.strip() for cell in rows['self-supervised'].split('|')[2:-1]]
-    assert video[6] == '+0.060, within the spread'
+    assert video[6] == '+0.060 to supervised, within the spread'
     assert video[7:] == ['-', '-', '-']
-    reference = rows['mutual distillation (S-U, UW)'].split('|')
-    assert reference[8].strip() == '-'
+    assert rows['supervised'].split('|')[8].strip() == '-'
 
 
 def test_table_shows_the_second_branch_and_medians_of_sigma() -> None:
@@ -332,9 +342,8 @@ def test_picture_shows_image_depth_and_sigma_of_each_checkpoint(
     picture = cv2.imread(str(out))
     assert picture.shape[1] == 3 * PANEL_WIDTH_PX
     # Image, and depth and sigma of either.
-    height = picture.shape[0] // 5
-    parts = [picture[k * height : (k + 1) * height].astype(int) for k in range(5)]
-    body = slice(height // 4, None)
+    parts = np.split(picture.astype(int), 5)
+    body = slice(len(parts[0]) // 4, None)
     assert abs(parts[1][body] - parts[3][body]).mean() < 2
     assert abs(parts[1][body] - parts[2][body]).mean() > 10
 
