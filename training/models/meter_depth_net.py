@@ -96,9 +96,21 @@ class SigmaBranch(nn.Module):
 
     def forward(self, features_BCHW: Tensor, edges_BCHW: Tensor) -> Tensor:
         mixed = functional.relu(self.mix(torch.cat((features_BCHW, edges_BCHW), dim=1)))
-        padded = functional.pad(mixed, (REACH,) * 4, mode='replicate')
-        log_sigma = self.head(functional.relu(self.wide(padded)))
+        log_sigma = self.head(functional.relu(self.wide(repeat_border(mixed, REACH))))
         return functional.conv2d(log_sigma, self.average.to(log_sigma.dtype))
+
+
+def repeat_border(image_BCHW: Tensor, reach: int) -> Tensor:
+    """
+    Return the image with its border repeated ``reach`` times on every side.
+
+    As ``pad(mode='replicate')``; by indices, because the exporter hides the size of a Pad.
+    """
+    for dim in (2, 3):
+        size = int(image_BCHW.shape[dim])
+        index = torch.arange(-reach, size + reach, device=image_BCHW.device)
+        image_BCHW = image_BCHW.index_select(dim, index.clamp(0, size - 1))
+    return image_BCHW
 
 
 class MeterDepthNet(DepthNetwork):

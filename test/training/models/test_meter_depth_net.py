@@ -29,6 +29,7 @@ from training.models.meter_depth_net import (
     MeterNetConfig,
     METRES_PER_UNIT,
     REACH,
+    repeat_border,
     SigmaBranch,
 )
 from training.models.networks import make_network, read_network
@@ -119,6 +120,12 @@ def test_uncertainty_of_even_features_has_no_border() -> None:
     sigma = branch(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
     assert sigma.shape == (1, 1, 8, 12)
     assert torch.allclose(sigma, sigma[..., :1, :1].expand_as(sigma), atol=1e-6)
+
+
+def test_repeated_border_is_that_of_replicate_padding() -> None:
+    image = torch.rand(2, 3, 5, 7)
+    wanted = torch.nn.functional.pad(image, (4,) * 4, mode='replicate')
+    assert torch.equal(repeat_border(image, 4), wanted)
 
 
 @torch.no_grad()
