@@ -106,7 +106,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', files('launch', '*.launch.py')),
         (f'share/{NAME}/config', files('config', '*.yaml', '*.xml', '*.rviz', '*.json')),
-        (f'share/{NAME}/models', files('models', '*.onnx', '*.yaml', '*.md', 'LICENSE*')),
+        (f'share/{NAME}/models', files('models', '*.onnx', '*.yaml', '*.csv', '*.md', 'LICENSE*')),
         # `ros2 run` and launch look here; pip puts console scripts into bin/ whatever setup.cfg
         # says, so the executables are files.
         (f'lib/{NAME}', files('scripts', '*')),

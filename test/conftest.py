@@ -12,11 +12,12 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What holds for all tests: they neither see nor touch the engines of whoever runs them."""
+"""What holds for all tests, whoever runs them: their own engines, and signals that arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+import signal
 
 import pytest
 
@@ -26,3 +27,9 @@ def _engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('DEPTH_ROS_ENGINE_CACHE', str(tmp_path_factory.mktemp('engine_cache')))
         yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _interrupts() -> None:
+    """Hear SIGINT: a shell's background job ignores it, as would every process it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -308,8 +308,9 @@ def test_evaluate_memory_does_not_grow_with_the_bag(model, tmp_path):
         run(bag, model, tmp_path / f'out{count}', config)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # A frame of this bag has 16 kB: keeping them would cost 3 MB. Both bags fill a chunk.
-    assert peaks[1] - peaks[0] < 250 * 1000, peaks
+    # A frame of this bag has 16 kB: keeping them would cost 3 MB. Both bags fill a chunk. When
+    # the collector runs is chance: up to 0.35 MB were seen in a process with many tests.
+    assert peaks[1] - peaks[0] < 1000 * 1000, peaks
 
 
 def test_recorded_depth_scores_exactly_as_the_pipeline(bag, model, tmp_path):
