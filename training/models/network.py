@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(ABC):
     """
     What all networks are told.
 
@@ -52,13 +52,13 @@ class NetworkConfig:
     min_depth_m: float = 0.1
     max_depth_m: float = 100.0
 
+    @abstractmethod
     def check_size(self, width: int, height: int) -> None:
         """
         Check an input size [px].
 
         :raises ConfigError: the network cannot take it; names ``data.width`` or ``data.height``.
         """
-        raise NotImplementedError
 
 
 def require_multiple(width: int, height: int, multiple: int) -> None:
