@@ -24,29 +24,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from depth_ros.errors import ConfigError
-from training.recipes import colors
-from training.recipes.branches import exactly, MakeNetwork, OneNetwork
+from training.recipes.branches import exactly
 from training.recipes.lidar import lidar_terms
-from training.recipes.options import LidarOptions, require_choice, VideoOptions
+from training.recipes.options import LidarOptions
 from training.recipes.recipe import FrameNeeds, Progress, Term
-from training.recipes.video import Video
+from training.recipes.video_network import ColoredVideoOptions, VideoNetwork
 from training.samples import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class NaiveSumConfig(LidarOptions, VideoOptions):
-    """
-    Options of LiDAR and of video, and ``colors``.
-
-    ``colors`` changes what both networks see: ``off``, ``jitter`` or ``noise``.
-    """
-
-    colors: str = 'jitter'
+class NaiveSumConfig(LidarOptions, ColoredVideoOptions):
+    """Options of LiDAR and of video, and ``colors``."""
 
     def __post_init__(self) -> None:
         LidarOptions.__post_init__(self)
-        VideoOptions.__post_init__(self)
-        require_choice(self, 'colors', colors.CHOICES)
+        ColoredVideoOptions.__post_init__(self)
         if self.photometric == 'nll':
             raise ConfigError(
                 'photometric = nll: one network has one sigma, and LiDAR has it in metres; '
@@ -59,27 +51,11 @@ class NaiveSumConfig(LidarOptions, VideoOptions):
         return FrameNeeds(labelled=None, neighbours=None)
 
 
-class NaiveSum(OneNetwork):
+class NaiveSum(VideoNetwork):
     """One network that learns from LiDAR and from the frames before and after."""
 
-    def __init__(
-        self, options: NaiveSumConfig, make_network: MakeNetwork, focal_px: float
-    ) -> None:
-        """
-        Build it.
-
-        :raises ModelError: one of the networks.
-        """
-        super().__init__(make_network, focal_px)
-        self.options, self.needs = options, options.needs
-        self.video = Video(options)
-
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Term]:
-        colored = colors.recolored(
-            batch, self.options.colors, 'colors', neighbours=self.video.sees_neighbours
-        )
-        prediction = self._predicted(batch, colored.image_B3HW)
-        motion = self.video(batch, colored)
+        prediction, motion = self._watched(batch)
         with exactly(batch):
             return {
                 **lidar_terms(prediction, batch, self.options),

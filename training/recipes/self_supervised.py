@@ -25,27 +25,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 from training.models.depth_net import Prediction
-from training.recipes import colors
-from training.recipes.branches import exactly, in_metres, MakeNetwork, OneNetwork
-from training.recipes.options import require_choice, VideoOptions
+from training.recipes.branches import exactly, in_metres
 from training.recipes.recipe import focal_ratio, FrameNeeds, Progress, Term
-from training.recipes.video import Video
+from training.recipes.video_network import ColoredVideoOptions, VideoNetwork
 from training.samples import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfSupervisedConfig(VideoOptions):
-    """
-    Options of video, and ``colors``.
-
-    ``colors`` changes what both networks see: ``off``, ``jitter`` or ``noise``.
-    """
-
-    colors: str = 'jitter'
-
-    def __post_init__(self) -> None:
-        VideoOptions.__post_init__(self)
-        require_choice(self, 'colors', colors.CHOICES)
+class SelfSupervisedConfig(ColoredVideoOptions):
+    """Options of video, and ``colors``."""
 
     @property
     def needs(self) -> FrameNeeds:
@@ -53,27 +41,11 @@ class SelfSupervisedConfig(VideoOptions):
         return FrameNeeds(labelled=None, neighbours=True)
 
 
-class SelfSupervised(OneNetwork):
+class SelfSupervised(VideoNetwork):
     """One network that learns depth from the frames before and after."""
 
-    def __init__(
-        self, options: SelfSupervisedConfig, make_network: MakeNetwork, focal_px: float
-    ) -> None:
-        """
-        Build it.
-
-        :raises ModelError: one of the networks.
-        """
-        super().__init__(make_network, focal_px)
-        self.options, self.needs = options, options.needs
-        self.video = Video(options)
-
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Term]:
-        colored = colors.recolored(
-            batch, self.options.colors, 'colors', neighbours=self.video.sees_neighbours
-        )
-        prediction = self._predicted(batch, colored.image_B3HW)
-        motion = self.video(batch, colored)
+        prediction, motion = self._watched(batch)
         with exactly(batch):
             return self.video.terms(prediction, motion, batch)
 
