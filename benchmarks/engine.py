@@ -35,10 +35,10 @@ import tempfile
 import time
 from typing import Any
 
-from depth_ros.core.preprocess import Preprocessor
+from depth_ros.core.preprocess import image_inputs, Preprocessor, usual_camera
 from depth_ros.engines.factory import available_backends, BACKENDS, load_model
 from depth_ros.engines.onnx_file import read_onnx_file
-from depth_ros.engines.probe import draw_street
+from depth_ros.engines.probe import draw_street, no_past
 from depth_ros.errors import ConfigError, DepthRosError
 import numpy as np
 import onnx
@@ -189,7 +189,9 @@ def _model(model: str, name: str, threads: int, batch: int) -> Candidate:
     loaded = load_model(model, engine=name, threads=threads)
     preprocess = Preprocessor(loaded.card.input, mirrored=batch > 1)
     tensor, _ = preprocess(draw_street(*CAMERA_WH), with_mirror=batch > 1)
-    inputs = {loaded.card.input.name: tensor}
+    camera = usual_camera(loaded.card)
+    # With a memory: each time the first frame after a reset, which costs what every frame costs.
+    inputs = {**image_inputs(loaded.card.input, tensor, camera), **no_past(loaded.card)}
     return Candidate(
         name=name,
         batch=batch,

@@ -32,7 +32,7 @@ import resource
 import sys
 import time
 
-from depth_ros.core.preprocess import Preprocessor
+from depth_ros.core.preprocess import image_inputs, Preprocessor, usual_camera
 from depth_ros.engines.cuda_memory import Cuda, MIB
 from depth_ros.engines.factory import BACKENDS, load_model
 from depth_ros.engines.model_card import read_card
@@ -134,7 +134,7 @@ def _engine(name: str, arguments: argparse.Namespace) -> Iterator[Candidate]:
     for batch in arguments.batch:
         preprocess = Preprocessor(loaded.card.input, mirrored=batch > 1)
         tensor, _ = preprocess(draw_street(*CAMERA_WH), with_mirror=batch > 1)
-        inputs = {loaded.card.input.name: tensor}
+        inputs = image_inputs(loaded.card.input, tensor, usual_camera(loaded.card))
         yield Candidate(
             name=f'{spec.backend} {spec.version}',
             precision=spec.precision,

@@ -39,6 +39,7 @@ from depth_ros.core.config import PipelineConfig, PointsConfig
 from depth_ros.core.datatypes import DepthEstimate, OutputBuffers
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.core.point_cloud import POINT_DTYPE
+from depth_ros.core.preprocess import image_inputs, usual_camera
 from depth_ros.engines.factory import load_model, LoadedModel
 from depth_ros.engines.probe import draw_street
 from depth_ros.errors import DepthRosError
@@ -173,7 +174,8 @@ class Usual:
         bgr = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
         tensor = self._tensor(bgr)
         before_ms = watch.ms()
-        raw = self._engine.infer({self._card.input.name: tensor})[self._card.output.name]
+        inputs = image_inputs(self._card.input, tensor, usual_camera(self._card))
+        raw = self._engine.infer(inputs)[self._card.output.name]
         watch = Watch()
         depth = cv2.resize(raw.reshape(raw.shape[-2:]), (WIDTH, HEIGHT))
         messages = [_assigned(Image(), depth), _assigned(Image(), depth * 0.1)]

@@ -54,6 +54,8 @@ class InputSpec:
     image, ``letterbox`` keeps the aspect and pads with zeros after normalisation.
     ``interpolation`` says by which filter: ``supersample`` averages four bilinear samples a pixel,
     which is close to ``area`` (the mean of all pixels) at a quarter to a half of its time.
+    ``camera`` names a second input, (batch, 4) float32: fx, fy, cx, cy in pixels of this tensor,
+    integer pixel = pixel centre. None: the network does not ask for the camera.
     """
 
     name: str
@@ -64,6 +66,7 @@ class InputSpec:
     std: tuple[float, float, float]
     resize: Resize = 'stretch'
     interpolation: Interpolation = 'linear'
+    camera: str | None = None
 
     def __post_init__(self) -> None:
         for key, value in (('input.width', self.width), ('input.height', self.height)):
@@ -75,6 +78,12 @@ class InputSpec:
             finite = len(triple) == 3 and all(math.isfinite(value) for value in triple)
             _require(finite, key, triple, 'must be three finite numbers')
         _require(min(self.std) > 0, 'input.std', self.std, 'must be positive')
+        _require(
+            self.camera is None or self.camera not in ('', self.name),
+            'input.camera',
+            self.camera,
+            'must name another graph input than input.name, or be null',
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

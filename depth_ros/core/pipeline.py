@@ -37,7 +37,12 @@ from depth_ros.core.engine_api import Engine, Tensors
 from depth_ros.core.frame_buffer import FrameBuffer, Window
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.postprocess import decode, enlarge
-from depth_ros.core.preprocess import ImageTransform, Preprocessor
+from depth_ros.core.preprocess import (
+    image_inputs,
+    ImageTransform,
+    Preprocessor,
+    usual_camera,
+)
 from depth_ros.errors import FrameError
 import numpy as np
 from numpy.typing import NDArray
@@ -100,7 +105,7 @@ class DepthPipeline:
         tensor, transform = self._preprocess(rectified_HW3, with_mirror=with_mirror)
         window = self._buffer.push(frame, tensor)
         watch.lap()
-        outputs = self._infer(window)
+        outputs = self._infer(window, transform.input_intrinsics(frame.camera.intrinsics))
         watch.lap()
         is_complete = self._postprocess(outputs, transform, frame.camera, buffers)
         image_HW3 = _image_at(rectified_HW3, intrinsics)
@@ -127,9 +132,9 @@ class DepthPipeline:
             self._camera = frame.camera
         return frame.image_HW3 if self._rectifier is None else self._rectifier(frame.image_HW3)
 
-    def _infer(self, window: Window) -> dict[str, NDArray[Any]]:
-        inputs = {self._model.input.name: window.images, **self._buffer.states}
-        outputs = self._engine.infer(inputs)
+    def _infer(self, window: Window, camera: Intrinsics) -> dict[str, NDArray[Any]]:
+        inputs = image_inputs(self._model.input, window.images, camera)
+        outputs = self._engine.infer({**inputs, **self._buffer.states})
         self._buffer.store(outputs)
         return outputs
 
@@ -163,17 +168,17 @@ class DepthPipeline:
     def _probe(self) -> tuple[int, int]:
         """Run every batch size once, on black; return (width, height) of the output grid."""
         spec = self._model.input
-        size = Intrinsics(width=spec.width, height=spec.height, fx=1.0, fy=1.0, cx=0.0, cy=0.0)
+        camera = usual_camera(self._model)
         frame = Frame(
             image_HW3=np.zeros((spec.height, spec.width, 3), np.uint8),
             stamp_ns=0,
             frame_id='',
-            camera=CameraModel.pinhole(size),
+            camera=CameraModel.pinhole(camera),
         )
         for with_mirror in {False, self._model.uncertainty.kind == 'flip'}:
             tensor, transform = self._preprocess(frame.image_HW3, with_mirror=with_mirror)
-            outputs = self._infer(self._buffer.push(frame, tensor))
-        focal_px = transform.input_focal_px(size)
+            outputs = self._infer(self._buffer.push(frame, tensor), camera)
+        focal_px = transform.input_focal_px(camera)
         grid = decode(outputs, self._model, focal_px=focal_px, with_uncertainty=False)
         self._buffer = FrameBuffer(self._model.temporal)
         height, width = grid.depth_hw.shape

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import cv2
 from depth_ros.core.camera import Intrinsics
-from depth_ros.core.model_spec import InputSpec
+from depth_ros.core.model_spec import InputSpec, ModelSpec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,6 +37,8 @@ INTERPOLATION = {
 # Samples a side of each network pixel with 'supersample'.
 SAMPLES = 2
 MAX_U8 = 255.0
+# fx of a camera that sees 80 degrees, as a share of the width.
+USUAL_FOCAL_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,11 @@ class ImageTransform:
         """Return fx of the camera as the network sees it [px]."""
         return camera.fx * self.width / self.camera_width
 
+    def input_intrinsics(self, camera: Intrinsics) -> Intrinsics:
+        """Return the camera as the network sees it: of the whole input tensor."""
+        resized = camera.resized(self.width, self.height)
+        return resized.cropped(-self.x, -self.y, self.input_width, self.input_height)
+
     def output_to_grid_23(
         self, output_wh: tuple[int, int], grid_wh: tuple[int, int]
     ) -> NDArray[np.float64]:
@@ -101,6 +108,37 @@ class ImageTransform:
         offset_x = 0.5 * step_x + self.x * ratio_x - 0.5
         offset_y = 0.5 * step_y + self.y * ratio_y - 0.5
         return np.array([[step_x, 0.0, offset_x], [0.0, step_y, offset_y]])
+
+
+def image_inputs(
+    spec: InputSpec, images: NDArray[np.float32], camera: Intrinsics
+) -> dict[str, NDArray[np.float32]]:
+    """
+    Return what the graph takes for one inference besides its states.
+
+    :param images: (B, 3, h, w), a second item being the mirror image; or (1, T, 3, h, w).
+    :param camera: of the input tensor, see ``ImageTransform.input_intrinsics``.
+    """
+    inputs = {spec.name: images}
+    if spec.camera is not None:
+        fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+        both = ((fx, fy, cx, cy), (fx, fy, camera.width - 1 - cx, cy))
+        inputs[spec.camera] = np.array(both[: len(images)], np.float32)
+    return inputs
+
+
+def usual_camera(model: ModelSpec) -> Intrinsics:
+    """Return a camera of the input tensor for inferences on pictures that have none."""
+    width, height = model.input.width, model.input.height
+    focal_px = model.output.focal_px or USUAL_FOCAL_SHARE * width
+    return Intrinsics(
+        width=width,
+        height=height,
+        fx=focal_px,
+        fy=focal_px,
+        cx=(width - 1) / 2,
+        cy=(height - 1) / 2,
+    )
 
 
 class Preprocessor:

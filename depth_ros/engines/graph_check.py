@@ -15,8 +15,8 @@
 Does the card say what the graph is? Names, types and shapes, before anything runs.
 
 Shapes are those of ``depth_ros.core.model_spec``: image (batch, 3, height, width), or
-(1, window, 3, height, width) for a window above 1; depth, uncertainty and sky mask
-(batch, 1, h, w) or (batch, h, w).
+(1, window, 3, height, width) for a window above 1; camera (batch, 4); depth, uncertainty and sky
+mask (batch, 1, h, w) or (batch, h, w).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from depth_ros.errors import ModelError
 
 DTYPE = 'float32'
 COLORS = 3
+# fx, fy, cx, cy.
+CAMERA_NUMBERS = 4
 OUTPUT_RANKS = (3, 4)
 FLIP_BATCH = 2
 
@@ -46,6 +48,7 @@ def check_graph(card: ModelSpec, file: OnnxFile, where: str) -> None:
 
 def _problems(card: ModelSpec, file: OnnxFile) -> Iterator[str]:
     yield from _image_problems(card, file.inputs)
+    yield from _camera_problems(card, file.inputs)
     for key, name in named_outputs(card):
         yield from _output_problems(key, name, file.outputs)
     yield from _state_problems(card, file)
@@ -93,17 +96,35 @@ def _image_shape_problems(
     for (key, value, wanted, unit), size in zip(axes, shape[1:], strict=True):
         if size not in (None, wanted):
             yield f'{key} = {value!r}: the graph takes {size} {unit}, not {wanted}: {tensor}'
-    yield from _batch_problems(card, tensor, shape[0])
+    yield from _batch_problems('input.name', card, tensor, shape[0])
 
 
-def _batch_problems(card: ModelSpec, tensor: GraphTensor, batch: int | None) -> Iterator[str]:
+def _camera_problems(card: ModelSpec, inputs: Sequence[GraphTensor]) -> Iterator[str]:
+    key, name = 'input.camera', card.input.camera
+    if name is None:
+        return
+    tensor = _find(inputs, name)
+    if tensor is None:
+        yield _no_such('input', key, name, inputs)
+        return
+    yield from _dtype_problems(key, tensor)
+    shape = tensor.shape
+    if shape is None or len(shape) != 2 or shape[1] not in (None, CAMERA_NUMBERS):
+        yield f"{key} = '{name}': must be (batch, 4): fx, fy, cx, cy; the graph has {tensor}"
+        return
+    yield from _batch_problems(key, card, tensor, shape[0])
+
+
+def _batch_problems(
+    key: str, card: ModelSpec, tensor: GraphTensor, batch: int | None
+) -> Iterator[str]:
     if card.uncertainty.kind == 'flip' and batch is not None:
         yield (
             f"uncertainty.kind = 'flip': runs image and mirror image as a batch of {FLIP_BATCH}, "
             f'and alone as 1, but the batch size of {tensor} is fixed: export it with a free one'
         )
     elif batch not in (None, 1):
-        yield f"input.name = '{tensor.name}': batch size {batch}, must be 1 or free: {tensor}"
+        yield f"{key} = '{tensor.name}': batch size {batch}, must be 1 or free: {tensor}"
 
 
 def _output_problems(key: str, name: str, outputs: Sequence[GraphTensor]) -> Iterator[str]:
@@ -120,7 +141,7 @@ def _output_problems(key: str, name: str, outputs: Sequence[GraphTensor]) -> Ite
 
 
 def _state_problems(card: ModelSpec, file: OnnxFile) -> Iterator[str]:
-    seen = {card.input.name}
+    seen = {card.input.name, card.input.camera}
     for index, state in enumerate(card.temporal.states):
         key = f'temporal.states[{index}]'
         if state.input in seen:
@@ -141,12 +162,13 @@ def _state_problems(card: ModelSpec, file: OnnxFile) -> Iterator[str]:
 
 
 def _input_coverage_problems(card: ModelSpec, inputs: Sequence[GraphTensor]) -> Iterator[str]:
-    fed = {card.input.name, *(state.input for state in card.temporal.states)}
+    states = (state.input for state in card.temporal.states)
+    fed = {card.input.name, card.input.camera, *states}
     for tensor in inputs:
         if tensor.name not in fed:
             yield (
                 f'temporal.states: nothing feeds graph input {tensor}: it is neither input.name '
-                'nor the input of a state'
+                'nor input.camera nor the input of a state'
             )
 
 

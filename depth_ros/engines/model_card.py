@@ -35,7 +35,9 @@ import yaml
 
 METADATA_KEY = 'depth_ros'
 SCHEMA_KEY = 'schema_version'
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What each version has added, and what cards of earlier versions mean by not saying it.
+ADDED_KEYS: dict[int, tuple[tuple[str, str, Any], ...]] = {2: (('input', 'camera', None),)}
 YAML_SUFFIX = '.yaml'
 
 
@@ -56,12 +58,31 @@ def card_from_dict(data: Any, where: str) -> ModelSpec:
     if SCHEMA_KEY not in data:
         raise ModelError(f'{where}: the card lacks {SCHEMA_KEY} (now {SCHEMA_VERSION})')
     version = data[SCHEMA_KEY]
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
         raise ModelError(
-            f'{where}: {SCHEMA_KEY} = {version!r}: this depth_ros reads version '
+            f'{where}: {SCHEMA_KEY} = {version!r}: this depth_ros reads versions 1 to '
             f'{SCHEMA_VERSION}; install the depth_ros that wrote the card, or export it again'
         )
-    return from_plain(ModelSpec, {k: v for k, v in data.items() if k != SCHEMA_KEY}, where)
+    stated = {k: v for k, v in data.items() if k != SCHEMA_KEY}
+    return from_plain(ModelSpec, _upgraded(stated, version, where), where)
+
+
+def _upgraded(data: dict[str, Any], version: int, where: str) -> dict[str, Any]:
+    """Return a card of an earlier version as the newest one would say it."""
+    data = dict(data)
+    for newer in range(version + 1, SCHEMA_VERSION + 1):
+        for section, key, meaning in ADDED_KEYS[newer]:
+            stated = data.get(section)
+            if not isinstance(stated, dict):
+                # Refused later, by name.
+                continue
+            if key in stated:
+                raise ModelError(
+                    f'{where}: {section}.{key} = {stated[key]!r}: a key of {SCHEMA_KEY} {newer}, '
+                    f'the card says {version}: write {newer} there'
+                )
+            data[section] = {**stated, key: meaning}
+    return data
 
 
 def read_card(onnx_path: Path | str) -> ModelSpec:

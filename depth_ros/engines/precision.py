@@ -42,8 +42,8 @@ from depth_ros.engines.onnx_file import (
     write_metadata,
 )
 from depth_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from depth_ros.engines.probe import no_past
 from depth_ros.errors import ConfigError, DepthRosError, ModelError
-import numpy as np
 from numpy.typing import NDArray
 
 FP32, FP16, INT8 = 'fp32', 'fp16', 'int8'
@@ -113,13 +113,12 @@ def write_record(path: Path, record: PrecisionRecord) -> None:
     write_metadata(path, RECORD_KEY, json.dumps(fields, indent=1))
 
 
-def convert(
-    source: Path, target: Path, precision: str, pictures: Sequence[NDArray[np.float32]]
-) -> str:
+def convert(source: Path, target: Path, precision: str, pictures: Sequence[Tensors]) -> str:
     """
     Write a model in 'fp16' or 'int8', with the card of the FP32 model.
 
-    :param pictures: image tensors in order of time, for the ranges of INT8.
+    :param pictures: inputs of the graph without its states, in order of time, for the ranges of
+        INT8.
     :returns: the tool and its version.
     :raises ConfigError: another precision, or INT8 without pictures.
     :raises ModelError: the source is not FP32, or the tool cannot convert it.
@@ -156,9 +155,7 @@ def source_record(
     )
 
 
-def _to_fp16(
-    file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[NDArray[np.float32]]
-) -> str:
+def _to_fp16(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[Tensors]) -> str:
     import onnx
     import onnxruntime
     from onnxruntime.transformers import float16
@@ -175,9 +172,7 @@ def _to_fp16(
     return f'onnxruntime.transformers.float16 {onnxruntime.__version__}'
 
 
-def _to_int8(
-    file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[NDArray[np.float32]]
-) -> str:
+def _to_int8(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[Tensors]) -> str:
     import onnx
     import onnxruntime
     from onnxruntime import quantization
@@ -217,15 +212,13 @@ def _to_int8(
 
 
 def _calibration_inputs(
-    file: OnnxFile, card: ModelSpec, pictures: Sequence[NDArray[np.float32]]
+    file: OnnxFile, card: ModelSpec, pictures: Sequence[Tensors]
 ) -> Iterator[Tensors]:
     """Yield what the graph is fed with, each state from the frame before."""
     engine = OnnxRuntimeEngine(file, threads=0)
-    states: dict[str, NDArray[Any]] = {
-        s.input: np.zeros(s.shape, np.float32) for s in card.temporal.states
-    }
+    states = no_past(card)
     for picture in pictures:
-        inputs = {card.input.name: picture, **states}
+        inputs = {**picture, **states}
         outputs = engine.infer(inputs) if states else {}
         yield inputs
         states = {s.input: outputs[s.output] for s in card.temporal.states}

@@ -29,7 +29,7 @@ import cv2
 from depth_ros.core.datatypes import ImageU8
 from depth_ros.core.engine_api import Engine
 from depth_ros.core.model_spec import ModelSpec
-from depth_ros.core.preprocess import Preprocessor
+from depth_ros.core.preprocess import image_inputs, Preprocessor, usual_camera
 from depth_ros.engines.graph_check import named_outputs
 from depth_ros.errors import ModelError
 import numpy as np
@@ -110,6 +110,11 @@ def image_tensors(card: ModelSpec, pictures: Sequence[ImageU8]) -> list[NDArray[
     return images
 
 
+def no_past(card: ModelSpec) -> dict[str, Any]:
+    """Return the state inputs of a first frame."""
+    return {state.input: np.zeros(state.shape, np.float32) for state in card.temporal.states}
+
+
 def run_sequence(
     engine: Engine, card: ModelSpec, images: Sequence[NDArray[np.float32]]
 ) -> list[Outputs]:
@@ -119,10 +124,10 @@ def run_sequence(
     :raises ModelError: an output does not have the shape that the card promises, or holds
         nothing finite.
     """
-    states: dict[str, Any] = {s.input: np.zeros(s.shape, np.float32) for s in card.temporal.states}
+    camera, states = usual_camera(card), no_past(card)
     results: list[Outputs] = []
     for image in images:
-        raw = engine.infer({card.input.name: image, **states})
+        raw = engine.infer({**image_inputs(card.input, image, camera), **states})
         outputs = {name: np.array(array) for name, array in raw.items()}
         _check_outputs(card, outputs, batch=image.shape[0])
         # A state that stays on a device goes back as it is, as in use.

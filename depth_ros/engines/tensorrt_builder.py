@@ -48,6 +48,8 @@ SIGNAL_PERIOD_S = 0.1
 MIB = 1 << 20
 MAX_LEVEL = 5
 FLIP_BATCH = 2
+# fx, fy, cx, cy.
+CAMERA_NUMBERS = 4
 OUT_OF_MEMORY_WORDS = ('out of memory', 'outofmemory', 'insufficient memory', 'memory pool')
 FP32_TYPES = {'Float', 'Float32', 'FP32'}
 
@@ -111,7 +113,7 @@ class Target:
 
 def input_ranges(card: ModelSpec, file: OnnxFile) -> tuple[InputRange, ...]:
     """
-    Return what the pipeline feeds: one image, or one and two where the card mirrors.
+    Return what the pipeline feeds: one image and its camera, or one and two where it mirrors.
 
     A batch that the graph fixes, a window and the states have one shape each.
     """
@@ -119,9 +121,13 @@ def input_ranges(card: ModelSpec, file: OnnxFile) -> tuple[InputRange, ...]:
     states = {state.input: state.shape for state in card.temporal.states}
     largest_batch = FLIP_BATCH if card.uncertainty.kind == 'flip' else 1
     ranges = []
+    one: Shape
+    most: Shape
     for tensor in file.inputs:
         if tensor.name in states:
             one = most = states[tensor.name]
+        elif tensor.name == card.input.camera:
+            one, most = (1, CAMERA_NUMBERS), (largest_batch, CAMERA_NUMBERS)
         elif window > 1:
             one = most = (1, window, *image)
         else:

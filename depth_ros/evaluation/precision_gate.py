@@ -31,9 +31,10 @@ from typing import Any
 from depth_ros.bags.reader import BagReader, resolve_topic
 from depth_ros.bags.records import SkippedMessage
 from depth_ros.bags.streams import frames
-from depth_ros.core.datatypes import ImageU8
+from depth_ros.core.datatypes import Frame, ImageU8
+from depth_ros.core.engine_api import Tensors
 from depth_ros.core.model_spec import ModelSpec
-from depth_ros.core.preprocess import Preprocessor
+from depth_ros.core.preprocess import image_inputs, Preprocessor
 from depth_ros.engines.model_card import read_card, write_card
 from depth_ros.engines.precision import convert, FP16, INT8, source_record, write_record
 from depth_ros.engines.rounding import write_rounding_twin
@@ -150,6 +151,11 @@ def bag_pictures(bag: Path, topics: Topics, count: int, *, in_a_row: bool) -> li
 
     :raises BagError: there is none that can be used.
     """
+    chosen = _chosen_frames(bag, topics, count, in_a_row=in_a_row)
+    return [frame.image_HW3 for frame in chosen]
+
+
+def _chosen_frames(bag: Path, topics: Topics, count: int, *, in_a_row: bool) -> list[Frame]:
     problems: list[str] = []
 
     def on_skip(skipped: SkippedMessage) -> None:
@@ -159,24 +165,30 @@ def bag_pictures(bag: Path, topics: Topics, count: int, *, in_a_row: bool) -> li
         image = resolve_topic(reader, 'image', topics.image)
         info = resolve_topic(reader, 'camera_info', topics.camera_info, near=image)
         step = 1 if in_a_row else max(1, reader.topic(image).count // count)
-        pictures = []
+        chosen = []
         for index, frame in enumerate(frames(reader, image, info, rectify=True, on_skip=on_skip)):
             if index % step == 0:
-                pictures.append(frame.image_HW3)
-            if len(pictures) == count:
+                chosen.append(frame)
+            if len(chosen) == count:
                 break
-    if not pictures:
+    if not chosen:
         raise BagError(f"bag '{bag}': no usable picture: {problems[0] if problems else 'empty'}")
-    return pictures
+    return chosen
 
 
-def calibration_pictures(bag: Path, card: ModelSpec, topics: Topics) -> list[NDArray[np.float32]]:
-    """Return the image tensors by which INT8 learns its ranges."""
+def calibration_pictures(bag: Path, card: ModelSpec, topics: Topics) -> list[Tensors]:
+    """Return the inputs, without states, by which INT8 learns its ranges."""
     in_a_row = card.temporal.is_stateful
-    pictures = bag_pictures(bag, topics, CALIBRATION_FRAMES, in_a_row=in_a_row)
+    chosen = _chosen_frames(bag, topics, CALIBRATION_FRAMES, in_a_row=in_a_row)
     preprocess = Preprocessor(card.input, mirrored=False)
-    tensors = [preprocess(each)[0].copy() for each in pictures]
-    return windows(tensors, card.temporal.window)
+    tensors = []
+    for frame in chosen:
+        tensor, transform = preprocess(frame.image_HW3)
+        tensors.append(tensor.copy())
+    # One bag has one camera, as far as ranges are concerned.
+    camera = transform.input_intrinsics(chosen[-1].camera.intrinsics)
+    stacks = windows(tensors, card.temporal.window)
+    return [image_inputs(card.input, each, camera) for each in stacks]
 
 
 def windows(tensors: Sequence[NDArray[np.float32]], size: int) -> list[NDArray[np.float32]]:

@@ -203,3 +203,33 @@ def test_estimate_says_when_every_depth_is_finite(value, complete):
     estimate = pipeline(brightness_engine()).process(frame(value=value))
     assert estimate.is_complete == complete
     assert np.isfinite(estimate.depth_HW).all() == complete
+
+
+def test_camera_reaches_the_engine_in_pixels_of_the_input_of_each_frame():
+    engine = brightness_engine()
+    spec = replace(model_spec().input, camera='K', resize='letterbox')
+    made = pipeline(engine, input=spec)
+    made.process(frame(width=128, height=64, focal=100.0))
+    np.testing.assert_allclose(engine.calls[-1]['K'], [[50.0, 50.0, 31.5, 15.5]])
+    # 100 x 50 becomes 64 x 32, and 50 x 50 becomes 32 x 32 in the middle of 64 x 32.
+    made.process(frame(100, width=50, height=50, focal=100.0))
+    np.testing.assert_allclose(engine.calls[-1]['K'], [[64.0, 64.0, 31.5, 15.5]])
+
+
+def test_camera_of_a_distorted_image_is_that_of_the_rectified_one():
+    engine = brightness_engine()
+    made = pipeline(engine, input=replace(model_spec().input, camera='K'))
+    base = frame(value=51, focal=50.0)
+    p = (40.0, 0.0, 30.0, 0.0, 0.0, 41.0, 14.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    camera = replace(base.camera, d=(0.1, 0.0, 0.0, 0.0, 0.0), p=p)
+    made.process(replace(base, camera=camera))
+    np.testing.assert_allclose(engine.calls[-1]['K'], [[40.0, 41.0, 30.0, 14.0]])
+
+
+def test_camera_of_the_mirror_image_is_the_mirrored_one():
+    engine = brightness_engine()
+    spec = replace(model_spec().input, camera='K')
+    made = pipeline(engine, input=spec, uncertainty=FLIP)
+    base = frame(value=51)
+    made.process(replace(base, camera=CameraModel.pinhole(replace(intrinsics(64, 32), cx=20.0))))
+    np.testing.assert_allclose(engine.calls[-1]['K'][:, 2], [20.0, 43.0])

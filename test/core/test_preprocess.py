@@ -17,7 +17,7 @@
 import cv2
 from depth_ros.core.camera import Intrinsics
 from depth_ros.core.model_spec import InputSpec
-from depth_ros.core.preprocess import ImageTransform, Preprocessor
+from depth_ros.core.preprocess import image_inputs, ImageTransform, Preprocessor
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
@@ -137,3 +137,39 @@ def test_read_only_image_is_accepted():
     bgr.flags.writeable = False
     tensor, _ = Preprocessor(spec(), mirrored=False)(bgr)
     assert np.isfinite(tensor).all()
+
+
+def test_input_intrinsics_point_at_the_same_thing_as_in_the_camera_image():
+    camera = Intrinsics(width=100, height=60, fx=80.0, fy=90.0, cx=40.0, cy=20.0)
+    transform = ImageTransform.plan(100, 60, spec(resize='letterbox'))
+    seen = transform.input_intrinsics(camera)
+    assert (seen.width, seen.height) == (64, 32)
+    # A ray lies at the pixel of the input tensor to which the resize brings its camera pixel.
+    for x, y in ((0.0, 0.0), (-0.4, 0.3)):
+        u, v = camera.fx * x + camera.cx, camera.fy * y + camera.cy
+        resized_u = (u + 0.5) * transform.width / 100 - 0.5 + transform.x
+        resized_v = (v + 0.5) * transform.height / 60 - 0.5 + transform.y
+        assert seen.fx * x + seen.cx == pytest.approx(resized_u)
+        assert seen.fy * y + seen.cy == pytest.approx(resized_v)
+    assert seen.fx == pytest.approx(transform.input_focal_px(camera))
+
+
+def test_image_inputs_are_the_image_alone_without_a_camera_in_the_card():
+    tensor = np.zeros((1, 3, 32, 64), np.float32)
+    camera = Intrinsics(width=64, height=32, fx=1, fy=2, cx=3, cy=4)
+    assert list(image_inputs(spec(), tensor, camera)) == ['image']
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 32, 64), (1, 5, 3, 32, 64)])
+def test_image_inputs_camera_is_fx_fy_cx_cy(shape):
+    camera = Intrinsics(width=64, height=32, fx=50, fy=60, cx=30, cy=14)
+    inputs = image_inputs(spec(camera='K'), np.zeros(shape, np.float32), camera)
+    assert inputs['K'].dtype == np.float32
+    np.testing.assert_array_equal(inputs['K'], [[50, 60, 30, 14]])
+
+
+def test_image_inputs_camera_of_the_mirror_image_is_mirrored():
+    camera = Intrinsics(width=64, height=32, fx=50, fy=60, cx=0, cy=14)
+    inputs = image_inputs(spec(camera='K'), np.zeros((2, 3, 32, 64), np.float32), camera)
+    # What lay at column 0 lies at the last one.
+    np.testing.assert_array_equal(inputs['K'], [[50, 60, 0, 14], [50, 60, 63, 14]])

@@ -115,6 +115,75 @@ def memory_file(path: Path, *, state: Shape = STATE_SHAPE) -> Path:
     )
 
 
+def steady_file(path: Path, *, state: Shape = STATE_SHAPE, camera: Shape = (1, 4)) -> Path:
+    """
+    Write a graph with a camera and two states of one shape, without past when they are zero.
+
+    logs_next = logs / 2 + log(1 + 20 mean) + 0.1 ((u - cx) / fx + (v - cy) / fy),
+    weights_next = weights / 2 + 1, depth = fx / 64 exp(logs_next / weights_next).
+    """
+    nodes = [
+        helper.make_node('Split', ['camera'], ['fx', 'fy', 'cx', 'cy'], axis=1),
+        *_tilt('u', 'cx', 'fx', 'x'),
+        *_tilt('v', 'cy', 'fy', 'y'),
+        helper.make_node('Add', ['x', 'y'], ['xy']),
+        helper.make_node('ReduceMean', ['image'], ['mean'], axes=[1], keepdims=1),
+        helper.make_node('Mul', ['mean', 'gain'], ['metres']),
+        helper.make_node('Add', ['metres', 'one'], ['farther']),
+        helper.make_node('Log', ['farther'], ['log']),
+        helper.make_node('Mul', ['xy', 'tenth'], ['tilt']),
+        helper.make_node('Add', ['log', 'tilt'], ['new']),
+        helper.make_node('Mul', ['logs', 'half'], ['old']),
+        helper.make_node('Add', ['old', 'new'], ['logs_next']),
+        helper.make_node('Mul', ['weights', 'half'], ['old_weights']),
+        helper.make_node('Add', ['old_weights', 'one'], ['weights_next']),
+        helper.make_node('Div', ['logs_next', 'weights_next'], ['steady']),
+        helper.make_node('Exp', ['steady'], ['unscaled']),
+        helper.make_node('Div', ['fx', 'width'], ['scale']),
+        helper.make_node('Mul', ['unscaled', 'scale'], ['depth']),
+    ]
+    states = ('logs', 'weights')
+    return save_graph(
+        path,
+        nodes,
+        [
+            info('image', [1, 3, HEIGHT, WIDTH]),
+            info('camera', camera),
+            *(info(name, state) for name in states),
+        ],
+        [
+            info('depth', [1, 1, HEIGHT, WIDTH]),
+            *(info(f'{name}_next', state) for name in states),
+        ],
+        [
+            weights('gain', 20.0),
+            weights('one', 1.0),
+            weights('tenth', 0.1),
+            weights('half', 0.5),
+            weights('width', WIDTH),
+            weights('u', np.arange(WIDTH).reshape(1, 1, 1, WIDTH)),
+            weights('v', np.arange(HEIGHT).reshape(1, 1, HEIGHT, 1)),
+        ],
+    )
+
+
+def _tilt(pixels: str, centre: str, focal: str, out: str) -> list[Any]:
+    return [
+        helper.make_node('Sub', [pixels, centre], [f'{out}_offset']),
+        helper.make_node('Div', [f'{out}_offset', focal], [out]),
+    ]
+
+
+def steady_card(**temporal: Any) -> ModelSpec:
+    """Return the card of ``steady_file``."""
+    states = tuple(
+        StateSpec(input=name, output=f'{name}_next', shape=STATE_SHAPE)
+        for name in ('logs', 'weights')
+    )
+    card = model_spec(temporal=TemporalSpec(states=states, **temporal))
+    return with_input(card, camera='camera')
+
+
 def window_file(path: Path, *, window: int = 3) -> Path:
     """Write a graph whose depth is 100 times the mean over images and colours."""
     nodes = [

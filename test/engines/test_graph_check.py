@@ -23,6 +23,8 @@ from test.engines.graphs import (
     network_card,
     network_file,
     STATE,
+    steady_card,
+    steady_file,
     WIDTH,
     window_card,
     window_file,
@@ -55,6 +57,7 @@ def refusal(card, path):
         (network_file, network_card()),
         (memory_file, memory_card()),
         (window_file, window_card()),
+        (steady_file, steady_card()),
     ],
 )
 def test_check_graph_agreeing_card_passes(tmp_path, write, card):
@@ -158,3 +161,36 @@ def test_check_graph_input_that_nothing_feeds_is_refused(tmp_path):
 def test_check_graph_wrong_window_is_refused(tmp_path):
     path = window_file(tmp_path / 'a.onnx', window=4)
     assert 'temporal.window = 3: the graph takes 4 images, not 3' in refusal(window_card(), path)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'sentence'),
+    [
+        ({'camera': 'K'}, "input.camera = 'K': the graph has no such input; it has image"),
+        ({'camera': None}, 'nothing feeds graph input camera (float32, 1x4): it is neither'),
+        ({'camera': 'logs'}, "input.camera = 'logs': must be (batch, 4): fx, fy, cx, cy; the gra"),
+    ],
+)
+def test_check_graph_wrong_camera_is_refused(tmp_path, changes, sentence):
+    card = with_input(steady_card(), **changes)
+    assert sentence in refusal(card, steady_file(tmp_path / 'a.onnx'))
+
+
+@pytest.mark.parametrize(
+    ('shape', 'sentence'),
+    [
+        ((1, 3), "input.camera = 'camera': must be (batch, 4)"),
+        ((4,), "input.camera = 'camera': must be (batch, 4)"),
+        (None, "input.camera = 'camera': must be (batch, 4)"),
+        ((2, 4), "input.camera = 'camera': batch size 2, must be 1 or free"),
+    ],
+)
+def test_check_graph_camera_of_wrong_shape_is_refused(tmp_path, shape, sentence):
+    assert sentence in refusal(steady_card(), steady_file(tmp_path / 'a.onnx', camera=shape))
+
+
+def test_check_graph_camera_that_is_a_state_too_is_refused(tmp_path):
+    states = (*steady_card().temporal.states, StateSpec(input='camera', output='x', shape=(1, 4)))
+    card = replace(steady_card(), temporal=TemporalSpec(states=states))
+    sentence = refusal(card, steady_file(tmp_path / 'a.onnx'))
+    assert "temporal.states[2].input = 'camera': this input is fed twice" in sentence

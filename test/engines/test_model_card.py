@@ -82,6 +82,7 @@ CARDS = st.builds(
         std=st.tuples(POSITIVE, POSITIVE, POSITIVE),
         resize=st.sampled_from(get_args(Resize)),
         interpolation=st.sampled_from(get_args(Interpolation)),
+        camera=st.none() | st.just('a name that is longer than others'),
     ),
     output=st.builds(
         OutputSpec,
@@ -191,7 +192,12 @@ def test_write_card_contradicting_the_graph_leaves_the_file(tmp_path):
         ('temporal', [], 'temporal = []: must be a mapping'),
         ('temporal.states', {}, 'temporal.states = {}: must be a list'),
         ('temporal.states.0.shape', [1, -1], 'must be positive sizes'),
-        ('schema_version', 2, 'schema_version = 2: this depth_ros reads version 1'),
+        ('schema_version', 3, 'schema_version = 3: this depth_ros reads versions 1 to 2'),
+        ('schema_version', 0, 'schema_version = 0: this depth_ros reads versions 1 to 2'),
+        ('schema_version', 1, 'input.camera = None: a key of schema_version 2, the card says 1'),
+        ('input.camera', 4, 'input.camera = 4: must be a string'),
+        ('input.camera', '', "input.camera = '': must name another graph input than input.name"),
+        ('input.camera', 'image', "input.camera = 'image': must name another graph input"),
         ('schema_version', '1', "schema_version = '1': this depth_ros reads"),
     ],
 )
@@ -204,6 +210,21 @@ def test_read_card_wrong_key_or_value_names_key_value_and_file(tmp_path, key, va
     assert str(caught.value).startswith(f'{path}: ')
     assert sentence in str(caught.value)
     assert '\n' not in str(caught.value)
+
+
+def test_card_of_version_1_has_no_camera():
+    data = plain_card()
+    data['schema_version'] = 1
+    del data['input']['camera']
+    assert card_from_dict(data, 'file') == memory_card()
+
+
+def test_card_of_version_1_without_input_is_refused_by_name():
+    data = plain_card()
+    data['schema_version'] = 1
+    del data['input']
+    with pytest.raises(ModelError, match=r'^file: the card lacks input'):
+        card_from_dict(data, 'file')
 
 
 def all_keys(data, prefix=''):

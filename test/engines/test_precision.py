@@ -162,7 +162,7 @@ def test_rounding_twin_of_a_branch_is_refused(tmp_path):
 
 def test_convert_int8_writes_quantisation_nodes_and_stays_close(network, tmp_path):
     target = tmp_path / 'int8.onnx'
-    pictures = [image_tensor(seed=seed) for seed in range(4)]
+    pictures = [{'image': image_tensor(seed=seed)} for seed in range(4)]
     tool = convert(network, target, 'int8', pictures)
     assert 'Percentile' in tool
     assert precision_of(target) == 'int8'
@@ -175,7 +175,7 @@ def test_convert_int8_writes_quantisation_nodes_and_stays_close(network, tmp_pat
     # TensorRT takes symmetric ranges of signed integers only.
     assert all(z.dtype == np.int8 or z.dtype == np.int32 for z in zero_points)
     assert all(not z.any() for z in zero_points)
-    exact, coarse = (run(path, pictures[0])['depth'] for path in (network, target))
+    exact, coarse = (run(path, pictures[0]['image'])['depth'] for path in (network, target))
     assert 0.01 < np.abs(coarse - exact).max() < 10
 
 
@@ -198,7 +198,8 @@ def test_convert_int8_learns_its_ranges_with_the_states_of_the_frames_before(tmp
     )
     write_card(source, memory_card())
     target = tmp_path / 'b.onnx'
-    convert(source, target, 'int8', [image_tensor(seed=seed) for seed in range(3)])
+    pictures = [{'image': image_tensor(seed=seed)} for seed in range(3)]
+    convert(source, target, 'int8', pictures)
     engine = OnnxRuntimeEngine(read_onnx_file(target), threads=1)
     image, memory = image_tensor(), np.full(shape, 3.0, np.float32)
     # A range learnt on zeros alone would cut the memory off at zero.
@@ -210,7 +211,7 @@ def test_convert_int8_nothing_to_quantise_is_refused(tmp_path):
     source = memory_file(tmp_path / 'a.onnx')
     write_card(source, memory_card())
     with pytest.raises(ModelError, match=r'there is nothing to quantise, no Conv and no MatMul'):
-        convert(source, tmp_path / 'b.onnx', 'int8', [image_tensor()])
+        convert(source, tmp_path / 'b.onnx', 'int8', [{'image': image_tensor()}])
 
 
 def test_convert_int8_without_pictures_asks_for_a_bag(network, tmp_path):
