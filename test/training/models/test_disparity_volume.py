@@ -88,9 +88,8 @@ def test_points_agree_with_the_rays_of_the_core() -> None:
     camera = Intrinsics(width=width, height=height, fx=fx, fy=fy, cx=cx, cy=cy)
     points = points_of(torch.full((1, 1, height, width), 0.25), CAMERA, stride=1, focal_px=fx)
     u, v = np.meshgrid(np.arange(width), np.arange(height))
-    rays = np.dstack(((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)))
-        ((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)), -1
-    )
+    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    rays = np.dstack((x, y, np.ones(u.shape)))
     np.testing.assert_allclose(points.numpy().reshape(height, width, 3), 4.0 * rays, rtol=1e-5)
 
 
