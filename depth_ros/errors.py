@@ -23,6 +23,10 @@ class FrameError(DepthRosError):
     """One frame cannot be used: it is dropped and counted, and the stream goes on."""
 
 
+class RepeatedFrameError(FrameError):
+    """The stamp is that of the frame before: a model with a memory cannot use it."""
+
+
 class ConfigError(DepthRosError):
     """A setting, a parameter or a command line is wrong: the program does not start."""
 

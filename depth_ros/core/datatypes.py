@@ -91,6 +91,7 @@ class DepthEstimate:
         intrinsics: of the rectified image at the size of ``depth_HW``.
         stamp_ns, frame_id: those of the camera frame.
         reset: why the temporal state was dropped just before this frame, else None.
+        reset_detail: the same in words, with the values that differ; '' without a reset.
         frames_since_reset: 0 on the first frame after a reset.
         is_warm: the model had as much past as it was trained with.
         is_held: the model card asks not to publish the first frames after a reset, and this
@@ -111,6 +112,7 @@ class DepthEstimate:
     is_warm: bool
     is_held: bool
     times: StageTimes
+    reset_detail: str = ''
     is_complete: bool = False
 
 

@@ -21,16 +21,20 @@ Shape letters: T images of the window, oldest first; h, w network input.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
+from depth_ros.core.camera import CameraModel
 from depth_ros.core.datatypes import Frame, ResetReason
 from depth_ros.core.engine_api import Tensors
 from depth_ros.core.model_spec import TemporalSpec
+from depth_ros.errors import RepeatedFrameError
 import numpy as np
 from numpy.typing import NDArray
 
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +47,7 @@ class Window:
             window that is not full yet is padded at the old end with its oldest image.
         valid_T: False where an image is such padding.
         reset: why the past was dropped just before this frame, else None.
+        reset_detail: the same in words.
         frames_since_reset: 0 on the first frame after a reset.
         is_warm: as much past as the model was trained with.
     """
@@ -52,6 +57,7 @@ class Window:
     reset: ResetReason | None
     frames_since_reset: int
     is_warm: bool
+    reset_detail: str = ''
 
 
 class FrameBuffer:
@@ -59,7 +65,8 @@ class FrameBuffer:
     Window of past images and state tensors of one camera stream.
 
     The past is dropped on the first frame, on a jump back in time, on a gap longer than the
-    card allows, and on a change of image size, calibration or frame_id.
+    card allows, and on a change of image size, calibration or frame_id. Frames of two cameras in
+    turn are therefore never mixed: each is a first one.
     """
 
     def __init__(self, spec: TemporalSpec) -> None:
@@ -87,14 +94,17 @@ class FrameBuffer:
 
         ``image_13hw`` may be a buffer that is overwritten later: a window of more than one
         keeps a copy.
+
+        :raises RepeatedFrameError: the past would hold the same moment twice.
         """
-        reason = self._reset_reason(frame)
+        reason, detail = self._reset_reason(frame)
         if reason is not None:
             self._forget()
         else:
+            self._refuse_repeated(frame)
             self._frames_since_reset += 1
         self._last, self._pending = frame, None
-        return self._window(image_13hw, reason)
+        return self._window(image_13hw, reason, detail)
 
     def store(self, outputs: Tensors) -> None:
         """Keep the state outputs of an inference for the next frame."""
@@ -105,26 +115,48 @@ class FrameBuffer:
             is_array = isinstance(value, np.ndarray)
             self._states[state.input] = np.array(value, np.float32) if is_array else value
 
-    def _reset_reason(self, frame: Frame) -> ResetReason | None:
+    def _reset_reason(self, frame: Frame) -> tuple[ResetReason | None, str]:
+        if self._last is None:
+            return ResetReason.FIRST_FRAME, 'first image'
+        if self._pending is not None:
+            return self._pending, 'asked for'
+        return next(self._differences(frame, self._last), (None, ''))
+
+    def _differences(self, frame: Frame, last: Frame) -> Iterator[tuple[ResetReason, str]]:
+        """Yield every rule that applies, with what differs."""
+        if frame.frame_id != last.frame_id:
+            yield ResetReason.FRAME_ID, f"frame_id '{last.frame_id}' became '{frame.frame_id}'"
+        if frame.image_HW3.shape != last.image_HW3.shape:
+            yield ResetReason.SIZE, f'image {_size(last)} became {_size(frame)}'
+        if frame.camera != last.camera:
+            changed = _changed_fields(last.camera, frame.camera)
+            yield ResetReason.CAMERA, f'camera_info changed in {", ".join(changed)}'
+        elapsed_ns = frame.stamp_ns - last.stamp_ns
+        if elapsed_ns < 0:
+            yield ResetReason.JUMP_BACK, f'stamp went back by {-elapsed_ns / NS_PER_S:.3f} s'
+        if elapsed_ns > self._max_gap_ns:
+            yield (
+                ResetReason.GAP,
+                f'{elapsed_ns / NS_PER_S:.3f} s without an image, the card allows '
+                f'{self._max_gap_ns / NS_PER_S:.3f} s',
+            )
+
+    def _refuse_repeated(self, frame: Frame) -> None:
         last = self._last
-        if last is None:
-            return ResetReason.FIRST_FRAME
-        rules: tuple[tuple[ResetReason, bool], ...] = (
-            (ResetReason.FRAME_ID, frame.frame_id != last.frame_id),
-            (ResetReason.SIZE, frame.image_HW3.shape != last.image_HW3.shape),
-            (ResetReason.CAMERA, frame.camera != last.camera),
-            (ResetReason.JUMP_BACK, frame.stamp_ns < last.stamp_ns),
-            (ResetReason.GAP, frame.stamp_ns - last.stamp_ns > self._max_gap_ns),
-        )
-        found = [reason for reason, applies in rules if applies]
-        return self._pending or (found[0] if found else None)
+        if self._spec.is_stateful and last is not None and frame.stamp_ns == last.stamp_ns:
+            raise RepeatedFrameError(
+                f'stamp {frame.stamp_ns / NS_PER_S:.9f} s is that of the image before: a model '
+                'with a memory needs the time of each image (one publisher, stamps of the camera)'
+            )
 
     def _forget(self) -> None:
         self._images.clear()
         self._frames_since_reset = 0
         self._states = {s.input: np.zeros(s.shape, np.float32) for s in self._spec.states}
 
-    def _window(self, image_13hw: NDArray[np.float32], reason: ResetReason | None) -> Window:
+    def _window(
+        self, image_13hw: NDArray[np.float32], reason: ResetReason | None, detail: str
+    ) -> Window:
         count, size = self._frames_since_reset, self._spec.window
         images: NDArray[Any] = image_13hw
         if size > 1:
@@ -134,5 +166,20 @@ class FrameBuffer:
         valid_T = np.arange(size) >= size - min(count + 1, size)
         is_warm = count >= max(self._spec.warmup_frames, size - 1)
         return Window(
-            images=images, valid_T=valid_T, reset=reason, frames_since_reset=count, is_warm=is_warm
+            images=images,
+            valid_T=valid_T,
+            reset=reason,
+            reset_detail=detail,
+            frames_since_reset=count,
+            is_warm=is_warm,
         )
+
+
+def _size(frame: Frame) -> str:
+    height, width = frame.image_HW3.shape[:2]
+    return f'{width}x{height}'
+
+
+def _changed_fields(before: CameraModel, after: CameraModel) -> list[str]:
+    names = (field.name for field in fields(CameraModel))
+    return [name for name in names if getattr(before, name) != getattr(after, name)]

@@ -92,6 +92,7 @@ class DepthPipeline:
         :param with_uncertainty: False saves the second pass of models with flip uncertainty.
         :param out: buffers to write into; the estimate's arrays are then these.
         :raises FrameError: image and calibration disagree; the frame is lost, the stream not.
+        :raises RepeatedFrameError: the stamp of the frame before, for a model with a memory.
         """
         _check_size(frame)
         kind = self._model.uncertainty.kind
@@ -118,6 +119,7 @@ class DepthPipeline:
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
             reset=window.reset,
+            reset_detail=window.reset_detail,
             frames_since_reset=window.frames_since_reset,
             is_warm=window.is_warm,
             is_held=not window.is_warm and self._model.temporal.first_frames == 'hold',

@@ -37,12 +37,13 @@ from depth_ros.ros.diagnostics import (
     depth_status,
     DiagnosticsPublisher,
     input_status,
+    memory_words,
     model_status,
     ModelIdentity,
     Status,
     view_topic,
 )
-from depth_ros.ros.frame_statistics import Drop, Statistics
+from depth_ros.ros.frame_statistics import Drop, Snapshot, Statistics
 from depth_ros.ros.parameters import NodeParameters
 from depth_ros.ros.qos import camera_qos, qos_overrides
 from depth_ros.ros.sequence_gaps import SequenceGaps, with_info
@@ -227,7 +228,8 @@ class MonoDepthNode(LifecycleNode):
 
     def _on_image(self, message: Image | CompressedImage, info: Mapping[str, Any]) -> None:
         self._statistics.overtake(self._gaps.missed(info))
-        arrival = Arrival(message=message, received_ns=self._statistics.receive())
+        received_ns = self._statistics.receive(message.header.frame_id)
+        arrival = Arrival(message=message, received_ns=received_ns)
         if self._camera_info is None:
             self._keep_uncalibrated(arrival)
         elif self._worker is not None:
@@ -288,8 +290,12 @@ class MonoDepthNode(LifecycleNode):
             model_status(self._phase, self._identity(), self._problem, self._activity),
         ]
         if self._phase == 'active':
-            statuses.insert(1, depth_status(seen, before, listeners=listeners))
+            statuses.insert(1, self._depth_status(seen, before, listeners))
         return statuses
+
+    def _depth_status(self, seen: Snapshot, before: Snapshot, listeners: Sequence[str]) -> Status:
+        has_memory = self._model is not None and self._model.card.temporal.is_stateful
+        return depth_status(seen, before, listeners=listeners, has_memory=has_memory)
 
     @staticmethod
     def _endpoint(subscription: Any) -> tuple[str, str, Any]:
@@ -311,6 +317,7 @@ class MonoDepthNode(LifecycleNode):
             engine=f'{spec.backend} {spec.version} on {spec.device}, {spec.precision}',
             selection=self._model.selection,
             uncertainty=card.uncertainty.kind,
+            memory=memory_words(card.temporal),
         )
 
 

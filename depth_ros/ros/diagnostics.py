@@ -24,8 +24,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+import math
 from typing import Any
 
+from depth_ros.core.datatypes import ResetReason
+from depth_ros.core.model_spec import TemporalSpec
 from depth_ros.ros.frame_statistics import Drop, HARMLESS_DROPS, Snapshot
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
@@ -35,8 +38,15 @@ TOPIC = '/diagnostics'
 QUEUE_SIZE = 1
 # An active camera that sends nothing for so long has stopped.
 SILENCE_S = 2.0
+FLOAT_BYTES = 4
+MIB = 1 << 20
 # Frames lost for other reasons than an absent listener, as a share, that make a warning.
 WARN_DROP_SHARE = 0.1
+# Losses of the temporal state, as a share of the images, that make a warning: a model that
+# remembers works as one that does not.
+WARN_RESET_SHARE = 0.1
+# Not losses: nothing was there, or somebody wanted it.
+EXPECTED_RESETS = (ResetReason.FIRST_FRAME.value, ResetReason.REQUESTED.value)
 
 
 class Level(Enum):
@@ -87,6 +97,7 @@ class ModelIdentity:
     engine: str
     selection: str
     uncertainty: str
+    memory: str
 
 
 def view_topic(node: Any, topic: str, type_name: str, qos: QoSProfile) -> TopicView:
@@ -145,19 +156,28 @@ def _input_verdict(image: TopicView, camera_info: TopicView, seen: Snapshot) -> 
         )
     if silent:
         return Level.STALE, f'no image on {image.name} for {seen.silence_s:.1f} s'
+    if seen.alternating:
+        names = ' and '.join(f"'{frame_id}'" for frame_id in seen.alternating)
+        return Level.WARN, (
+            f'images of {names} come in turns on {image.name}: they are not mixed, so nothing is '
+            'remembered from one to the next; start one node for each camera'
+        )
     if not camera_info.publishers and seen.drops.get(Drop.NO_CAMERA_INFO):
         return Level.ERROR, f'images arrive but nobody publishes {camera_info.name}'
     return Level.OK, 'images arrive'
 
 
-def depth_status(seen: Snapshot, before: Snapshot, *, listeners: Sequence[str]) -> Status:
+def depth_status(
+    seen: Snapshot, before: Snapshot, *, listeners: Sequence[str], has_memory: bool
+) -> Status:
     """
     Say whether depth is made: rate, latency, losses by reason and resets.
 
     :param before: the snapshot of the last message, for what happened since.
     :param listeners: output topics that somebody subscribes to.
+    :param has_memory: of the model: without one, resets cost nothing.
     """
-    level, message = _depth_verdict(seen, before, bool(listeners))
+    level, message = _depth_verdict(seen, before, bool(listeners), has_memory)
     offset = seen.clock_offset_s
     values = [
         ('rate [Hz]', f'{seen.rate_hz:.2f}'),
@@ -167,14 +187,18 @@ def depth_status(seen: Snapshot, before: Snapshot, *, listeners: Sequence[str]) 
         *((f'dropped: {reason.value}', str(seen.drops.get(reason, 0))) for reason in Drop),
         *((f'{stage} p50 / p95 / p99 [ms]', str(times)) for stage, times in seen.stages.items()),
         *((f'reset: {reason}', str(count)) for reason, count in seen.resets.items()),
+        ('last reset', seen.last_reset or 'none'),
         ('temporal state', seen.state),
+        ('published while warming up', str(seen.cold)),
         ('clock minus stamp [s]', 'plausible' if offset is None else f'{offset:.3f}'),
         ('last problem', seen.last_problem or 'none'),
     ]
     return Status(name='depth', level=level, message=message, values=tuple(values))
 
 
-def _depth_verdict(seen: Snapshot, before: Snapshot, is_wanted: bool) -> tuple[Level, str]:
+def _depth_verdict(
+    seen: Snapshot, before: Snapshot, is_wanted: bool, has_memory: bool
+) -> tuple[Level, str]:
     received = seen.received - before.received
     published = seen.published - before.published
     lost = _lost(seen) - _lost(before)
@@ -191,7 +215,18 @@ def _depth_verdict(seen: Snapshot, before: Snapshot, is_wanted: bool) -> tuple[L
         )
     if lost > WARN_DROP_SHARE * received:
         return Level.WARN, f'{lost} of {received} images dropped: {_worst(seen, before)}'
+    forgotten = _forgotten(seen) - _forgotten(before)
+    if has_memory and forgotten > WARN_RESET_SHARE * received:
+        held = seen.drops.get(Drop.HELD, 0) - before.drops.get(Drop.HELD, 0)
+        return Level.WARN, (
+            f'the memory was dropped at {forgotten} of {received} images, {held} were held back, '
+            f'{published} published: {seen.last_reset}'
+        )
     return Level.OK, f'{seen.rate_hz:.1f} Hz'
+
+
+def _forgotten(seen: Snapshot) -> int:
+    return sum(n for reason, n in seen.resets.items() if reason not in EXPECTED_RESETS)
 
 
 def _lost(seen: Snapshot) -> int:
@@ -201,6 +236,22 @@ def _lost(seen: Snapshot) -> int:
 def _worst(seen: Snapshot, before: Snapshot) -> str:
     reasons = [reason for reason in Drop if reason not in HARMLESS_DROPS]
     return max(reasons, key=lambda r: seen.drops.get(r, 0) - before.drops.get(r, 0)).value
+
+
+def memory_words(spec: TemporalSpec) -> str:
+    """Say what a model remembers, when it forgets, and what becomes of the first images."""
+    if not spec.is_stateful:
+        return 'none'
+    parts = [f'{spec.window} images'] if spec.window > 1 else []
+    if spec.states:
+        size_mib = sum(math.prod(state.shape) for state in spec.states) * FLOAT_BYTES / MIB
+        parts.append(f'{len(spec.states)} states of {size_mib:.1f} MiB')
+    fate = 'held back' if spec.first_frames == 'hold' else 'published'
+    first = max(spec.warmup_frames, spec.window - 1)
+    return (
+        f'{" and ".join(parts)}, dropped after {spec.max_gap_ms:g} ms without an image; the first '
+        f'{first} images after that are {fate}'
+    )
 
 
 def model_status(
@@ -225,6 +276,7 @@ def model_status(
         ('engine', model.engine),
         ('why this engine', model.selection),
         ('uncertainty', model.uncertainty),
+        ('memory', model.memory),
         ('lifecycle state', state),
     )
     message = f'{model.name} on {model.engine}'

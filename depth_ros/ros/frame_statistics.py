@@ -35,6 +35,10 @@ MAX_LATENCY_NS = 5 * NS_PER_S
 # Clocks of two computers that are synchronised may differ by this much.
 CLOCK_TOLERANCE_NS = 50 * NS_PER_MS
 PERCENTILES = (50, 95, 99)
+# Cameras that take turns on one topic are noticed as soon as one comes back; a topic has few.
+MAX_FRAME_IDS = 8
+# For so long after that it is told.
+ALTERNATION_S = 5.0
 
 
 class Drop(Enum):
@@ -46,6 +50,7 @@ class Drop(Enum):
     BAD_IMAGE = 'bad image'
     BAD_CAMERA_INFO = 'bad camera_info'
     MISMATCH = 'image and camera_info disagree'
+    REPEATED = 'stamp of the image before'
     NO_SUBSCRIBER = 'nobody listens'
     HELD = 'held back after a reset (model card)'
     STOPPED = 'node deactivated'
@@ -77,6 +82,9 @@ class Snapshot:
         received, published: frames since the node was activated.
         drops: frames by reason, since then.
         resets: how often the temporal state was dropped, by reason.
+        last_reset: reason and details of the newest one; '' before the first.
+        cold: frames that were published although the model had less past than in training.
+        alternating: the frame_ids that come in turns on the image topic, if they do.
         rate_hz: published frames per second over the window.
         stages: duration of each stage; ``receive to publish`` and ``stamp to publish`` too.
         clock_offset_s: clock minus stamp of the last frame where that cannot be a latency.
@@ -90,6 +98,9 @@ class Snapshot:
     published: int
     drops: Mapping[Drop, int]
     resets: Mapping[str, int]
+    last_reset: str
+    cold: int
+    alternating: tuple[str, ...]
     rate_hz: float
     stages: Mapping[str, Percentiles]
     clock_offset_s: float | None
@@ -104,6 +115,10 @@ class _Counts:
     published: int = 0
     drops: Counter[Drop] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
+    last_reset: str = ''
+    cold: int = 0
+    frame_ids: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_FRAME_IDS))
+    returned_ns: int | None = None
     last_received_ns: int | None = None
     clock_offset_s: float | None = None
     state: str = 'no frame yet'
@@ -125,13 +140,23 @@ class Statistics:
             self._times: dict[str, deque[int]] = {}
             self._published_ns: deque[int] = deque(maxlen=WINDOW_FRAMES)
 
-    def receive(self) -> int:
+    def receive(self, frame_id: str) -> int:
         """Count a frame that arrived, and return the time of it [ns, monotonic]."""
         now_ns = self._clock()
         with self._lock:
+            self._note_frame_id(frame_id, now_ns)
             self._counts.received += 1
             self._counts.last_received_ns = now_ns
         return now_ns
+
+    def _note_frame_id(self, frame_id: str, now_ns: int) -> None:
+        counts, known = self._counts, self._counts.frame_ids
+        if known and known[-1] == frame_id:
+            return
+        if frame_id in known:
+            counts.returned_ns = now_ns
+            known.remove(frame_id)
+        known.append(frame_id)
 
     def overtake(self, count: int) -> None:
         """Count frames that reached this computer but not the node."""
@@ -151,6 +176,8 @@ class Statistics:
         with self._lock:
             if estimate.reset is not None:
                 self._counts.resets[estimate.reset.value] += 1
+                self._counts.last_reset = f'{estimate.reset.value}: {estimate.reset_detail}'
+            self._counts.cold += not (estimate.is_warm or estimate.is_held)
             warmth = 'warm' if estimate.is_warm else 'warming up'
             self._counts.state = f'{warmth}, {estimate.frames_since_reset} frames since a reset'
 
@@ -195,6 +222,9 @@ class Statistics:
                 published=counts.published,
                 drops=dict(counts.drops),
                 resets=dict(counts.resets),
+                last_reset=counts.last_reset,
+                cold=counts.cold,
+                alternating=_alternating(counts, now_ns),
                 rate_hz=_rate_hz(self._published_ns, now_ns),
                 stages={name: _percentiles(times) for name, times in self._times.items()},
                 clock_offset_s=counts.clock_offset_s,
@@ -202,6 +232,13 @@ class Statistics:
                 state=counts.state,
                 last_problem=counts.last_problem,
             )
+
+
+def _alternating(counts: _Counts, now_ns: int) -> tuple[str, ...]:
+    last_ns = counts.returned_ns
+    if last_ns is None or now_ns - last_ns > ALTERNATION_S * NS_PER_S:
+        return ()
+    return tuple(sorted(counts.frame_ids))
 
 
 def _percentiles(times: deque[int]) -> Percentiles:

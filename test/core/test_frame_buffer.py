@@ -20,6 +20,7 @@ from test.synthetic import frame
 from depth_ros.core.datatypes import ResetReason
 from depth_ros.core.frame_buffer import FrameBuffer
 from depth_ros.core.model_spec import StateSpec, TemporalSpec
+from depth_ros.errors import FrameError, RepeatedFrameError
 import numpy as np
 import pytest
 
@@ -64,30 +65,34 @@ def test_window_keeps_copies_of_a_reused_input_buffer():
 
 
 @pytest.mark.parametrize(
-    ('second', 'reason'),
+    ('second', 'reason', 'words'),
     [
-        (frame(-1), ResetReason.JUMP_BACK),
-        (frame(201), ResetReason.GAP),
-        (frame(3_600_000), ResetReason.GAP),
-        (frame(100, width=32), ResetReason.SIZE),
-        (frame(100, focal=51), ResetReason.CAMERA),
-        (frame(100, frame_id='other'), ResetReason.FRAME_ID),
+        (frame(-1), ResetReason.JUMP_BACK, 'stamp went back by 0.001 s'),
+        (frame(201), ResetReason.GAP, '0.201 s without an image, the card allows 0.200 s'),
+        (frame(10_000), ResetReason.GAP, '10.000 s without an image'),
+        (frame(3_600_000), ResetReason.GAP, '3600.000 s without an image'),
+        (frame(100, width=32), ResetReason.SIZE, 'image 64x32 became 32x32'),
+        (frame(100, focal=51), ResetReason.CAMERA, 'camera_info changed in k, p'),
+        (frame(100, frame_id='b'), ResetReason.FRAME_ID, "frame_id 'camera' became 'b'"),
+        (frame(0, frame_id='b'), ResetReason.FRAME_ID, "frame_id 'camera' became 'b'"),
     ],
 )
-def test_past_is_forgotten_when(second, reason):
+def test_past_is_forgotten_when(second, reason, words):
     buffer = FrameBuffer(WINDOW)
     buffer.push(frame(0), tensor(1))
     window = buffer.push(second, tensor(2))
     assert window.reset is reason
+    assert words in window.reset_detail
     assert window.frames_since_reset == 0
     assert window_values(window) == [2, 2, 2]
 
 
-@pytest.mark.parametrize('stamp_ms', [0, 1, 200])
+@pytest.mark.parametrize('stamp_ms', [1, 200])
 def test_past_is_kept_up_to_the_largest_gap(stamp_ms):
     buffer = FrameBuffer(WINDOW)
     buffer.push(frame(0), tensor(1))
-    assert buffer.push(frame(stamp_ms), tensor(2)).reset is None
+    window = buffer.push(frame(stamp_ms), tensor(2))
+    assert (window.reset, window.reset_detail) == (None, '')
 
 
 def test_changed_distortion_alone_resets():
@@ -136,3 +141,38 @@ def test_model_without_memory_is_warm_at_once_and_passes_batches_through():
     window = FrameBuffer(TemporalSpec()).push(frame(0), both)
     assert window.is_warm
     assert window.images is both
+
+
+@pytest.mark.parametrize('spec', [WINDOW, STATEFUL])
+def test_repeated_stamp_is_refused_and_changes_nothing(spec):
+    buffer, other = FrameBuffer(spec), FrameBuffer(spec)
+    for each in (buffer, other):
+        each.push(frame(1500), tensor(1))
+    with pytest.raises(RepeatedFrameError, match=r'stamp 1\.500000000 s is that of the'):
+        buffer.push(frame(1500), tensor(9))
+    assert issubclass(RepeatedFrameError, FrameError)
+    after, wanted = (each.push(frame(1600), tensor(2)) for each in (buffer, other))
+    np.testing.assert_array_equal(after.images, wanted.images)
+    assert after.frames_since_reset == wanted.frames_since_reset == 1
+
+
+def test_repeated_stamp_of_a_model_without_memory_is_an_image_as_any_other():
+    buffer = FrameBuffer(TemporalSpec())
+    buffer.push(frame(0), tensor(1))
+    assert buffer.push(frame(0), tensor(2)).reset is None
+
+
+def test_cameras_in_turns_are_never_mixed():
+    buffer = FrameBuffer(WINDOW)
+    for i in range(6):
+        window = buffer.push(frame(100 * i, frame_id='ab'[i % 2]), tensor(i))
+        assert window_values(window) == [i, i, i]
+        assert not window.is_warm
+
+
+def test_clip_shorter_than_the_window_is_padded_and_never_warm():
+    buffer = FrameBuffer(TemporalSpec(window=9))
+    windows = [buffer.push(frame(100 * i), tensor(i)) for i in range(4)]
+    assert not any(window.is_warm for window in windows)
+    assert window_values(windows[-1]) == [0, 0, 0, 0, 0, 0, 1, 2, 3]
+    assert windows[-1].valid_T.tolist() == [False] * 5 + [True] * 4

@@ -22,10 +22,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='ROS 2 is not installed')
 
-from depth_ros.ros.diagnostics import (  # noqa: E402, I100
+from depth_ros.core.model_spec import StateSpec, TemporalSpec  # noqa: E402, I100
+from depth_ros.ros.diagnostics import (  # noqa: E402
     depth_status,
     input_status,
     Level,
+    memory_words,
     model_status,
     ModelIdentity,
     status_message,
@@ -54,6 +56,14 @@ def dropped(reason: Drop, count: int, received: int = 100) -> Snapshot:
         (IMAGE, INFO, EMPTY, Level.WARN, 'has a publisher but no image arrived'),
         (IMAGE, INFO, replace(RUNNING, silence_s=7.0), Level.STALE, 'no image on /image for 7.0'),
         (NOBODY, INFO, replace(RUNNING, silence_s=7.0), Level.WARN, 'nobody publishes /image'),
+        (
+            IMAGE,
+            INFO,
+            replace(RUNNING, alternating=('left', 'right')),
+            Level.WARN,
+            "'left' and 'right' come in turns on /image: they are not mixed, so nothing is "
+            'remembered from one to the next; start one node for each camera',
+        ),
         (replace(IMAGE, problem='bad QoS'), INFO, EMPTY, Level.ERROR, 'bad QoS'),
         (IMAGE, replace(INFO, problem='bad QoS'), RUNNING, Level.ERROR, 'bad QoS'),
         (
@@ -99,7 +109,7 @@ def test_input_of_an_inactive_node_is_stale() -> None:
 def test_depth_says_how_it_goes(
     seen: Snapshot, listeners: list[str], level: Level, words: str
 ) -> None:
-    status = depth_status(seen, EMPTY, listeners=listeners)
+    status = depth_status(seen, EMPTY, listeners=listeners, has_memory=True)
     assert status.level == level
     assert words in status.message
 
@@ -107,11 +117,78 @@ def test_depth_says_how_it_goes(
 def test_depth_judges_what_happened_since_the_last_message() -> None:
     before = dropped(Drop.OVERWRITTEN, 50)
     after = replace(before, received=200, published=150)
-    assert depth_status(after, before, listeners=['points']).level == Level.OK
+    status = depth_status(after, before, listeners=['points'], has_memory=True)
+    assert status.level == Level.OK
+
+
+FORGETFUL = replace(
+    RUNNING,
+    published=90,
+    resets={'first_frame': 1, 'gap': 15},
+    last_reset='gap: 10.000 s without an image, the card allows 0.500 s',
+    drops={Drop.HELD: 10},
+)
+
+
+def test_depth_of_a_model_that_forgets_all_the_time_warns_with_the_reason() -> None:
+    status = depth_status(FORGETFUL, EMPTY, listeners=['points'], has_memory=True)
+    assert status.level == Level.WARN
+    assert status.message == (
+        'the memory was dropped at 15 of 100 images, 10 were held back, 90 published: gap: '
+        '10.000 s without an image, the card allows 0.500 s'
+    )
+    assert dict(status.values)['last reset'] == FORGETFUL.last_reset
+
+
+@pytest.mark.parametrize(
+    ('resets', 'has_memory'),
+    [
+        ({'gap': 15}, False),
+        ({'gap': 10}, True),
+        ({'first_frame': 50, 'requested': 50}, True),
+    ],
+)
+def test_depth_resets_that_cost_little_are_no_warning(
+    resets: dict[str, int], has_memory: bool
+) -> None:
+    seen = replace(FORGETFUL, resets=resets)
+    status = depth_status(seen, EMPTY, listeners=['points'], has_memory=has_memory)
+    assert status.level == Level.OK
+
+
+def test_depth_judges_resets_since_the_last_message() -> None:
+    after = replace(FORGETFUL, received=200, published=190)
+    status = depth_status(after, FORGETFUL, listeners=['points'], has_memory=True)
+    assert status.level == Level.OK
+
+
+@pytest.mark.parametrize(
+    ('spec', 'words'),
+    [
+        (TemporalSpec(warmup_frames=2), 'none'),
+        (
+            TemporalSpec(window=3, first_frames='hold'),
+            '3 images, dropped after 500 ms without an image; the first 2 images after that are '
+            'held back',
+        ),
+        (
+            TemporalSpec(
+                states=(StateSpec(input='a', output='b', shape=(1, 64, 64, 64)),) * 2,
+                warmup_frames=1,
+                max_gap_ms=250.0,
+            ),
+            '2 states of 2.0 MiB, dropped after 250 ms without an image; the first 1 images after '
+            'that are published',
+        ),
+    ],
+)
+def test_memory_words_tell_size_and_rules(spec: TemporalSpec, words: str) -> None:
+    assert memory_words(spec) == words
 
 
 def test_depth_tells_every_reason_even_when_it_never_occurred() -> None:
-    values = dict(depth_status(RUNNING, EMPTY, listeners=['points']).values)
+    status = depth_status(RUNNING, EMPTY, listeners=['points'], has_memory=False)
+    values = dict(status.values)
     assert {f'dropped: {reason.value}' for reason in Drop} <= set(values)
     assert values['subscribed outputs'] == 'points'
 
@@ -126,6 +203,7 @@ def test_model_identity_and_its_absence_are_told() -> None:
         engine='onnxruntime',
         selection='asked for',
         uncertainty='flip',
+        memory='none',
     )
     status = model_status('active', identity, '')
     assert (status.level, status.message) == (Level.OK, 'net on onnxruntime')

@@ -16,10 +16,21 @@
 
 from __future__ import annotations
 
+from test.synthetic import brightness_engine, frame, model_spec
 from typing import Any
 
+from depth_ros.core.config import PipelineConfig
 from depth_ros.core.datatypes import StageTimes
-from depth_ros.ros.frame_statistics import Drop, NS_PER_MS, NS_PER_S, Statistics
+from depth_ros.core.model_spec import TemporalSpec
+from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.ros.frame_statistics import (
+    ALTERNATION_S,
+    Drop,
+    MAX_FRAME_IDS,
+    NS_PER_MS,
+    NS_PER_S,
+    Statistics,
+)
 import pytest
 
 TIMES = StageTimes(
@@ -87,7 +98,7 @@ def test_a_clock_that_trails_a_little_gives_zero_latency() -> None:
 def test_drops_are_counted_by_reason_and_the_last_problem_is_kept() -> None:
     clock = Clock()
     statistics = Statistics(clock)
-    statistics.receive()
+    statistics.receive('camera')
     clock.now_ns = NS_PER_S
     statistics.drop(Drop.BAD_IMAGE, 'image has size 0x0')
     statistics.drop(Drop.OVERWRITTEN)
@@ -98,3 +109,60 @@ def test_drops_are_counted_by_reason_and_the_last_problem_is_kept() -> None:
     assert (seen.received, seen.silence_s) == (1, 1.0)
     statistics.clear()
     assert statistics.snapshot().drops == {}
+
+
+def alternating(statistics: Statistics, *frame_ids: str) -> tuple[str, ...]:
+    for frame_id in frame_ids:
+        statistics.receive(frame_id)
+    return statistics.snapshot().alternating
+
+
+def test_cameras_in_turns_are_told_by_name_as_soon_as_one_comes_back() -> None:
+    statistics = Statistics(Clock())
+    assert alternating(statistics, 'left', 'left', 'right') == ()
+    assert alternating(statistics, 'left') == ('left', 'right')
+    assert alternating(statistics, 'rear') == ('left', 'rear', 'right')
+
+
+def test_cameras_in_turns_are_told_for_a_while() -> None:
+    clock = Clock()
+    statistics = Statistics(clock)
+    assert alternating(statistics, 'a', 'b', 'a') == ('a', 'b')
+    clock.now_ns += round(ALTERNATION_S * NS_PER_S)
+    assert alternating(statistics, 'a') == ('a', 'b')
+    clock.now_ns += 1
+    assert alternating(statistics, 'a') == ()
+
+
+def test_another_camera_that_stays_is_no_alternation() -> None:
+    assert alternating(Statistics(Clock()), 'a', 'a', 'b', 'b', 'b') == ()
+
+
+def test_ever_new_frame_ids_take_no_memory() -> None:
+    statistics = Statistics(Clock())
+    names = [str(number) for number in range(3 * MAX_FRAME_IDS)]
+    assert alternating(statistics, *names) == ()
+    assert len(alternating(statistics, names[-2])) == MAX_FRAME_IDS
+
+
+def test_resets_are_counted_and_the_newest_is_told_in_words() -> None:
+    statistics = Statistics(Clock())
+    spec = model_spec(temporal=TemporalSpec(warmup_frames=2, max_gap_ms=200.0))
+    pipeline = DepthPipeline(brightness_engine(), spec, PipelineConfig())
+    for stamp_ms in (0, 100, 1100):
+        statistics.estimated(pipeline.process(frame(stamp_ms)))
+    seen = statistics.snapshot()
+    assert seen.resets == {'first_frame': 1, 'gap': 1}
+    assert seen.last_reset == 'gap: 1.000 s without an image, the card allows 0.200 s'
+    assert seen.state == 'warming up, 0 frames since a reset'
+    assert seen.cold == 3
+
+
+def test_held_frames_are_not_published_while_warming_up() -> None:
+    statistics = Statistics(Clock())
+    spec = model_spec(temporal=TemporalSpec(warmup_frames=2, first_frames='hold'))
+    pipeline = DepthPipeline(brightness_engine(), spec, PipelineConfig())
+    for stamp_ms in (0, 100, 200):
+        statistics.estimated(pipeline.process(frame(stamp_ms)))
+    seen = statistics.snapshot()
+    assert (seen.cold, seen.state) == (0, 'warm, 2 frames since a reset')
