@@ -27,7 +27,7 @@ from training.checkpoint import load_recipe
 from training.dataset import DepthDataset
 from training.loading import batches
 from training.losses.unprojected import never_covered
-from training.recipes.recipe import Recipe
+from training.recipes.recipe import FrameNeeds, Recipe
 from training.samples import Batch
 from training.train_config import TrainConfig
 from training.validation import COLUMNS, finest, score
@@ -67,7 +67,8 @@ def validation_dataset(config: TrainConfig, data: Path) -> DepthDataset:
     :raises DepthRosError: the dataset has none.
     """
     whole = Resize(width=config.data.width, height=config.data.height)
-    return DepthDataset(data, 'val', labelled=True, neighbours=False, augment=whole)
+    needs: FrameNeeds = config.recipe.options.needs
+    return DepthDataset(data, 'val', labelled=True, **needs.looking(), augment=whole)
 
 
 def validation_batches(config: TrainConfig, data: Path) -> list[Batch]:

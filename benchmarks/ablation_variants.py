@@ -162,5 +162,5 @@ def steps_per_epoch(config: TrainConfig, data: Path) -> int:
     :raises DepthRosError: the dataset has too few frames that it can use.
     """
     needs = config.recipe.options.needs
-    frames = len(DepthDataset(data, 'train', labelled=needs.labelled, neighbours=needs.neighbours))
+    frames = len(DepthDataset(data, 'train', **needs.training()))
     return Sampler(frames=frames, batch_size=config.batch_size, seed=config.seed).batches

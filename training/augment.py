@@ -53,17 +53,21 @@ class Geometry:
     def apply(self, sample: Sample) -> Sample:
         """Return the sample in the new geometry; the vehicle's speed stays."""
         depth, valid = self._depth(sample.depth_1HW[0].numpy(), sample.valid_1HW[0].numpy())
-        previous, following = (self._neighbour(n) for n in sample.neighbours)
         return replace(
             sample,
             image_3HW=self._image(sample.image_3HW),
-            depth_1HW=torch.from_numpy(depth)[None],
-            valid_1HW=torch.from_numpy(valid)[None],
+            depth_1HW=_layer(depth),
+            valid_1HW=_layer(valid),
             seen_1HW=self._seen(sample.seen_1HW),
             objects_1HW=self._objects(sample.objects_1HW),
             K_33=self._K(sample.K_33),
-            neighbours=(previous, following),
+            neighbours=tuple(self._neighbour(n) for n in sample.neighbours),
+            pseudo_1HW=self._pseudo(sample.pseudo_1HW),
         )
+
+    def _pseudo(self, pseudo_1HW: Tensor | None) -> Tensor | None:
+        # What is made in part of something unknown, NaN, is unknown.
+        return None if pseudo_1HW is None else _layer(self._resized(pseudo_1HW[0].numpy()))
 
     def _window(self) -> tuple[slice, slice]:
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
@@ -131,9 +135,20 @@ class Geometry:
             # The mirrored world: x of both cameras points the other way.
             mirror = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=pose.dtype))
             pose = mirror @ pose @ mirror
+        depths: dict[str, Any] = {}
+        if neighbour.depth_1HW is not None and neighbour.valid_1HW is not None:
+            moved = self._depth(neighbour.depth_1HW[0].numpy(), neighbour.valid_1HW[0].numpy())
+            depths = dict(zip(('depth_1HW', 'valid_1HW'), map(_layer, moved), strict=True))
         return replace(
-            neighbour, image_3HW=self._image(neighbour.image_3HW), neighbour_T_this_44=pose
+            neighbour,
+            image_3HW=self._image(neighbour.image_3HW),
+            neighbour_T_this_44=pose,
+            **depths,
         )
+
+
+def _layer(values_HW: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(values_HW)[None]
 
 
 def whole_image(sample: Sample, width: int, height: int) -> Geometry:

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 import math
 from pathlib import Path
@@ -41,12 +41,16 @@ from training.dataset_format import (
     SCHEMA_VERSION,
     SPLITS,
 )
+from training.label_store import LabelStore
 from training.samples import Batch, collate, Neighbour, Sample
 
 __all__ = ['Batch', 'DepthDataset', 'Neighbour', 'Sample', 'check_split', 'collate', 'read_facts']
 
 NS_PER_S = 1e9
-NEIGHBOURS = ('previous', 'next')
+PREVIOUS, NEXT = 'previous', 'next'
+NEIGHBOURS = (PREVIOUS, NEXT)
+# Those of a frame by their names.
+BOTH = (-1, 1)
 
 
 # Changes a sample at random; all chance comes from the generator.
@@ -62,9 +66,16 @@ class DepthDataset(Dataset[Sample]):
     reads the item.
 
     :param labelled: True or False: only frames with, or without, LiDAR depth. None: all.
-    :param neighbours: True: only frames that have both neighbours, read with them. False: none
+    :param neighbours: True: only frames that have all neighbours, read with them. False: none
         are read. None: all frames, with the neighbours that they have.
+    :param offsets: which frames are neighbours, in this order: -1 the one before, -2 the one
+        before that. One that cannot be reached frame by frame, each within the longest gap
+        that ``prepare`` allowed and of the same calibration, is no neighbour.
+    :param window: refuse a dataset in which no frame has all of them.
+    :param neighbour_depths: read the LiDAR depth of the neighbours too.
+    :param labels: folder of ``training.pseudo_label`` of this dataset, read with the frames.
     :raises DatasetError: no dataset, an unfinished one, another schema version, or no such frame.
+    :raises ValueError: ``offsets`` are empty, hold 0, or one twice.
     """
 
     def __init__(
@@ -74,53 +85,72 @@ class DepthDataset(Dataset[Sample]):
         *,
         labelled: bool | None = None,
         neighbours: bool | None = None,
+        offsets: Sequence[int] = BOTH,
+        window: bool = False,
+        neighbour_depths: bool = False,
+        labels: str | Path | None = None,
         augment: Augmentation | None = None,
     ) -> None:
         self.folder, self.split = Path(folder), check_split(split)
         self.facts = read_facts(self.folder)
+        self.offsets = _checked(offsets)
         self._augment, self._reads_neighbours = augment, neighbours is not False
+        self._reads_depths = neighbour_depths
         self._seen: dict[str, NDArray[np.bool_] | None] = {}
-        self._offsets = self._index(labelled, neighbours)
-        if not len(self._offsets):
-            raise DatasetError(self._nothing(labelled, neighbours))
+        self.labels = None if labels is None else LabelStore(labels)
+        if self.labels is not None:
+            self.labels.check_dataset(self.folder, self.split)
+        self._places, is_wanted, has_all = self._index(labelled)
+        (self._numbers,) = np.nonzero(is_wanted & has_all if neighbours else is_wanted)
+        if not len(self._numbers) or (window and not has_all[self._numbers].any()):
+            raise DatasetError(self._nothing(labelled, neighbours or window))
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._numbers)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         index, seed = key if isinstance(key, tuple) else (key, 0)
-        sample = replace(self._sample(self.line(index)), seed=seed)
+        number = int(self._numbers[index])
+        sample = replace(self._sample(self._line(number), number), seed=seed)
         if self._augment is None:
             return sample
         return self._augment(sample, torch.Generator().manual_seed(seed))
 
+    @property
+    def is_labelled_N(self) -> NDArray[np.bool_]:
+        """Return which items have LiDAR depth."""
+        return self._has_depth[self._numbers]
+
     def line(self, index: int) -> dict[str, Any]:
         """Return the manifest's line of an item: paths, counts, poses."""
-        return read_line_at(self.folder / MANIFEST_FILE, int(self._offsets[index]))
+        return self._line(int(self._numbers[index]))
 
-    def _index(self, labelled: bool | None, neighbours: bool | None) -> NDArray[np.int64]:
-        """Return where the wanted lines begin: long manifests need not fit into memory."""
-        path, offsets, count = self.folder / MANIFEST_FILE, [], 0
-        for offset, line in lines_with_offsets(path):
-            count += 1
-            if self._is_wanted(line, labelled, neighbours):
-                offsets.append(offset)
+    def _line(self, number: int) -> dict[str, Any]:
+        return read_line_at(self.folder / MANIFEST_FILE, int(self._places[number]))
+
+    def _index(
+        self, labelled: bool | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """
+        Return where each line begins, whether it is wanted, and whether it has all neighbours.
+
+        Not the lines: long manifests need not fit into memory.
+        """
+        path = self.folder / MANIFEST_FILE
+        places, wanted, has = [], [], []
+        for place, line in lines_with_offsets(path):
+            places.append(place)
+            is_labelled = line['depth'] is not None
+            wanted.append(line['split'] == self.split and labelled in (None, is_labelled))
+            has.append([line['neighbours'][name] is not None for name in NEIGHBOURS])
         expected = sum(sequence['totals']['frames'] for sequence in self.facts['sequences'])
-        if count != expected:
+        if len(places) != expected:
             raise DatasetError(
-                f"'{path}' has {count} frames, '{DATASET_FILE}' says {expected}: the folder is "
-                'a partial copy; copy it again'
+                f"'{path}' has {len(places)} frames, '{DATASET_FILE}' says {expected}: the folder "
+                'is a partial copy; copy it again'
             )
-        return np.array(offsets, np.int64)
-
-    def _is_wanted(
-        self, line: Mapping[str, Any], labelled: bool | None, neighbours: bool | None
-    ) -> bool:
-        if line['split'] != self.split:
-            return False
-        has_both = all(line['neighbours'][name] is not None for name in NEIGHBOURS)
-        is_labelled = line['depth'] is not None
-        return (labelled is None or labelled == is_labelled) and (has_both or not neighbours)
+        has_all = _has_all(np.array(has, np.bool_).reshape(-1, len(NEIGHBOURS)), self.offsets)
+        return np.array(places, np.int64), np.array(wanted, np.bool_), has_all
 
     def _nothing(self, labelled: bool | None, neighbours: bool | None) -> str:
         """Say why no frame is left."""
@@ -140,16 +170,13 @@ class DepthDataset(Dataset[Sample]):
                 f'{told}: supervised training needs bags with LiDAR; self-supervised works without'
             )
         wish = {True: 'labelled ', False: 'unlabelled ', None: ''}[labelled]
-        rest = ' with both neighbours' if neighbours else ''
+        rest = f' with {_told(self.offsets)}' if neighbours else ''
         return f"dataset '{self.folder}', split '{self.split}' ({names}) has no {wish}frame{rest}"
 
-    def _sample(self, line: Mapping[str, Any]) -> Sample:
+    def _sample(self, line: Mapping[str, Any], number: int) -> Sample:
         i = line['intrinsics']
         shape = (int(i['height']), int(i['width']))
-        depth_HW = np.zeros(shape, np.float32)
-        if line['depth'] is not None:
-            depth_HW = read_depth(self.folder / line['depth'])
-            _check_size(self.folder / line['depth'], depth_HW.shape, shape)
+        depth_HW = self._depth(line, shape)
         seen_HW = self._seen_of(line['calibration'], shape)
         # Datasets from before there were masks have no such key.
         objects = line.get('objects')
@@ -157,7 +184,6 @@ class DepthDataset(Dataset[Sample]):
         if objects is not None:
             objects_HW = read_mask(self.folder / objects)
             _check_size(self.folder / objects, objects_HW.shape, shape)
-        previous, following = (self._neighbour(line, name, shape) for name in NEIGHBOURS)
         k_33 = [[i['fx'], 0.0, i['cx']], [0.0, i['fy'], i['cy']], [0.0, 0.0, 1.0]]
         return Sample(
             sequence=line['sequence'],
@@ -171,8 +197,17 @@ class DepthDataset(Dataset[Sample]):
             K_33=torch.tensor(k_33, dtype=torch.float64),
             is_labelled=line['depth'] is not None,
             speed_mps=math.nan if line['speed_mps'] is None else line['speed_mps'],
-            neighbours=(previous, following),
+            neighbours=tuple(
+                self._neighbour(line, number, offset, shape) for offset in self.offsets
+            ),
         )
+
+    def _depth(self, line: Mapping[str, Any], shape: tuple[int, int]) -> NDArray[np.float32]:
+        if line['depth'] is None:
+            return np.zeros(shape, np.float32)
+        depth_HW = read_depth(self.folder / line['depth'])
+        _check_size(self.folder / line['depth'], depth_HW.shape, shape)
+        return depth_HW
 
     def _seen_of(self, calibration: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
         if calibration not in self._seen:
@@ -182,20 +217,80 @@ class DepthDataset(Dataset[Sample]):
         return np.ones(shape, np.bool_) if mask_HW is None else mask_HW.copy()
 
     def _neighbour(
-        self, line: Mapping[str, Any], name: str, shape: tuple[int, int]
+        self, line: Mapping[str, Any], number: int, offset: int, shape: tuple[int, int]
     ) -> Neighbour | None:
-        found = line['neighbours'][name]
-        if found is None or not self._reads_neighbours:
+        """Go from frame to frame, for only what lies between two is written down."""
+        if not self._reads_neighbours:
             return None
-        pose = None
-        if found['neighbour_T_this'] is not None:
-            rows = [*found['neighbour_T_this'], [0.0, 0.0, 0.0, 1.0]]
-            pose = torch.tensor(rows, dtype=torch.float64)
+        name, step = (PREVIOUS, -1) if offset < 0 else (NEXT, 1)
+        at, pose = line, torch.eye(4, dtype=torch.float64)
+        for distance in range(1, abs(offset) + 1):
+            found = at['neighbours'][name]
+            if found is None:
+                return None
+            pose = _pose(found) @ pose
+            if distance < abs(offset) or self._reads_depths:
+                at = self._linked(number + step * distance, found, line)
+        depths: dict[str, Any] = {}
+        if self._reads_depths:
+            depth_HW = self._depth(at, shape)
+            depths = {
+                'depth_1HW': torch.from_numpy(depth_HW)[None],
+                'valid_1HW': torch.from_numpy(depth_HW > 0)[None],
+            }
         return Neighbour(
             image_3HW=_read_image(self.folder / found['image'], shape),
             gap_s=(found['stamp_ns'] - line['stamp_ns']) / NS_PER_S,
-            neighbour_T_this_44=pose,
+            neighbour_T_this_44=pose if torch.isfinite(pose).all() else None,
+            **depths,
         )
+
+    def _linked(
+        self, number: int, found: Mapping[str, Any], origin: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the line of a neighbour: the manifest has the frames of a drive in order."""
+        line = self._line(number) if 0 <= number < len(self._places) else None
+        key = (found['stamp_ns'], origin['sequence'])
+        if line is None or (line['stamp_ns'], line['sequence']) != key:
+            raise DatasetError(
+                f"'{self.folder / MANIFEST_FILE}' has no frame {key[0]} of '{key[1]}' beside the "
+                'one that names it as neighbour: make the dataset again with training.prepare'
+            )
+        return line
+
+
+def _checked(offsets: Sequence[int]) -> tuple[int, ...]:
+    if not offsets or 0 in offsets or len(set(offsets)) != len(offsets):
+        raise ValueError(f'offsets = {tuple(offsets)}: must be some, without 0, each once')
+    return tuple(offsets)
+
+
+def _told(offsets: tuple[int, ...]) -> str:
+    if offsets == BOTH:
+        return 'both neighbours'
+    listed = ', '.join(f'{offset:+d}' for offset in offsets)
+    return f'all of the neighbours {listed}: its clips are shorter, or have gaps'
+
+
+def _has_all(has_N2: NDArray[np.bool_], offsets: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell for each line whether all offsets can be reached; columns: has previous, has next."""
+    result = np.ones(len(has_N2), np.bool_)
+    for offset in offsets:
+        links = has_N2[:, 0] if offset < 0 else has_N2[:, 1]
+        for distance in range(abs(offset)):
+            # The links of a frame that is so far away.
+            moved = np.roll(links, -distance if offset > 0 else distance)
+            # A drive ends without a link: what was rolled around the end is behind one.
+            result &= moved
+    return result
+
+
+def _pose(found: Mapping[str, Any]) -> Tensor:
+    """Return neighbour_T_this; NaN without odometry, and so is what it is chained with."""
+    if found['neighbour_T_this'] is None:
+        return torch.full((4, 4), torch.nan, dtype=torch.float64)
+    rows = [*found['neighbour_T_this'], [0.0, 0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -33,19 +33,22 @@ from training.dataset_format import DatasetError
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighbour:
     """
-    The frame just before or after, of the same camera.
+    A frame a little before or after, of the same camera.
 
     Fields:
         image_3HW: uint8 rgb.
         gap_s: its stamp minus that of the sample [s].
         neighbour_T_this_44: float64, maps points of the sample's camera to the neighbour's [m];
             None without odometry.
+        depth_1HW, valid_1HW: its own LiDAR depth, as of a sample; None where nobody asked.
 
     """
 
     image_3HW: Tensor
     gap_s: float
     neighbour_T_this_44: Tensor | None
+    depth_1HW: Tensor | None = None
+    valid_1HW: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,8 +66,11 @@ class Sample:
         K_33: float64 [px], of exactly this image size; integer pixel = pixel centre.
         is_labelled: the frame has LiDAR depth.
         speed_mps: of the vehicle, NaN where not known.
-        neighbours: previous and next, None where there is none.
+        neighbours: one for each offset that was asked for, usually previous and next; None
+            where there is none.
         seed: from which everything random about this item is drawn.
+        pseudo_1HW: float32, inverse depth by a model, in its units; 0: sky or beyond its range,
+            NaN: unknown. None where there are no pseudo-labels.
 
     """
 
@@ -79,8 +85,9 @@ class Sample:
     K_33: Tensor
     is_labelled: bool
     speed_mps: float
-    neighbours: tuple[Neighbour | None, Neighbour | None]
+    neighbours: tuple[Neighbour | None, ...]
     seed: int = 0
+    pseudo_1HW: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,12 +96,16 @@ class Batch:
     Samples of one size, stacked; images are float32 rgb in [0, 1].
 
     Fields:
-        neighbour_BN3HW: previous and next; black where ``has_neighbour_BN`` is False.
+        neighbour_BN3HW: one for each offset that was asked for, usually previous and next;
+            black where ``has_neighbour_BN`` is False.
         neighbour_T_this_BN44: float32 [m]; identity where ``has_pose_BN`` is False.
         gap_s_BN: stamp of the neighbour minus that of the frame [s]; 0 without one.
         speed_mps_B: NaN where not known.
         objects_B1HW: True on road users; False everywhere where ``has_objects_B`` is False.
         seeds: of each frame, for what is drawn after loading.
+        pseudo_B1HW: inverse depth by a model, NaN for frames without; None where nobody asked.
+        neighbour_depth_BN1HW, neighbour_valid_BN1HW: LiDAR of the neighbours; None where nobody
+            asked, False where there is none.
 
     """
 
@@ -115,6 +126,9 @@ class Batch:
     neighbour_T_this_BN44: Tensor
     has_pose_BN: Tensor
     gap_s_BN: Tensor
+    neighbour_depth_BN1HW: Tensor | None = None
+    neighbour_valid_BN1HW: Tensor | None = None
+    pseudo_B1HW: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -137,7 +151,7 @@ class Batch:
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """
-    Stack samples; the ``collate_fn`` of a DataLoader.
+    Stack samples with as many neighbours each; the ``collate_fn`` of a DataLoader.
 
     :raises DatasetError: their sizes differ.
     """
@@ -166,7 +180,34 @@ def collate(samples: Sequence[Sample]) -> Batch:
             [[n is not None and n.neighbour_T_this_44 is not None for n in p] for p in beside]
         ),
         gap_s_BN=torch.tensor([[0.0 if n is None else n.gap_s for n in p] for p in beside]),
+        **_depths(beside, size),
+        pseudo_B1HW=_pseudo(samples),
     )
+
+
+def _depths(
+    beside: Sequence[tuple[Neighbour | None, ...]], size: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """Return the depths of the neighbours, when they were read."""
+    if not any(n is not None and n.depth_1HW is not None for pair in beside for n in pair):
+        return {}
+    nothing = torch.zeros(1, *size)
+    never = torch.zeros(1, *size, dtype=torch.bool)
+    return {
+        'neighbour_depth_BN1HW': _stacked(beside, lambda n: _or(n.depth_1HW, nothing), nothing),
+        'neighbour_valid_BN1HW': _stacked(beside, lambda n: _or(n.valid_1HW, never), never),
+    }
+
+
+def _or(tensor: Tensor | None, missing: Tensor) -> Tensor:
+    return missing if tensor is None else tensor
+
+
+def _pseudo(samples: Sequence[Sample]) -> Tensor | None:
+    if all(sample.pseudo_1HW is None for sample in samples):
+        return None
+    unknown = torch.full_like(samples[0].depth_1HW, torch.nan)
+    return torch.stack([_or(sample.pseudo_1HW, unknown) for sample in samples])
 
 
 def _stacked(

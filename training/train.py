@@ -181,18 +181,16 @@ def _data(given: argparse.Namespace, config: TrainConfig) -> TrainData:
         flip_probability=config.data.flip_probability,
     )
     needs: FrameNeeds = config.recipe.options.needs
-    train = DepthDataset(
-        given.data, 'train', labelled=needs.labelled, neighbours=needs.neighbours, augment=crop
-    )
+    train = DepthDataset(given.data, 'train', **needs.training(), augment=crop)
     whole = Resize(**size)
     val = None
     if given.validation:
         try:
-            val = DepthDataset(given.data, 'val', labelled=True, neighbours=False, augment=whole)
+            val = DepthDataset(given.data, 'val', labelled=True, **needs.looking(), augment=whole)
         except DatasetError as error:
             raise DatasetError(f'{error}; or train with --no-validation') from error
     pictures = val or DepthDataset(
-        given.data, 'train', labelled=needs.labelled, neighbours=False, augment=whole
+        given.data, 'train', labelled=needs.labelled, **needs.looking(), augment=whole
     )
     manifest = hashlib.sha256((given.data / MANIFEST_FILE).read_bytes()).hexdigest()
     return TrainData(

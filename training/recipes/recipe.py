@@ -25,8 +25,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -57,10 +57,26 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameNeeds:
-    """Which frames a recipe trains on; the arguments of ``DepthDataset`` of the same names."""
+    """
+    Which frames a recipe trains on; the arguments of ``DepthDataset`` of the same names.
+
+    ``window``: its networks see the neighbours too, so validation and pictures give them to
+    ``predictions``, and a dataset in which no frame has all of them is refused.
+    """
 
     labelled: bool | None
     neighbours: bool | None
+    offsets: tuple[int, ...] = (-1, 1)
+    window: bool = False
+    neighbour_depths: bool = False
+
+    def training(self) -> dict[str, Any]:
+        """Return the arguments of the dataset that is trained on."""
+        return asdict(self)
+
+    def looking(self) -> dict[str, Any]:
+        """Return the arguments of a dataset that is only looked at, without ``labelled``."""
+        return {'neighbours': None if self.window else False, 'offsets': self.offsets}
 
 
 class Recipe(nn.Module, ABC):
