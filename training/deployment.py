@@ -116,9 +116,8 @@ class Deployment:
         convolution it would be a layer of its own, and inside of it wrong at the borders, where
         the padding is zero after the normalisation.
         """
-        return Outputs(
-            self.network.without_normalisation(), with_sigma=uncertainty == LEARNED
-        ).eval()
+        network = self.network.without_normalisation().for_size(self.width, self.height)
+        return Outputs(network, with_sigma=uncertainty == LEARNED).eval()
 
     def reference(self, uncertainty: str) -> nn.Module:
         """Return what parity is measured against: the trained network as training ran it."""

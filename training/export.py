@@ -23,7 +23,7 @@ on every picture of ``--images``.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 import sys
@@ -46,7 +46,7 @@ import torch
 from torch import nn, Tensor
 from training.deployment import checked_card, Deployment, FLIP, LEARNED, read_deployment
 from training.models.layers import fused_for_inference
-from training.models.meter import load_meter_xxs
+from training.published import NETWORKS
 
 # The oldest that has LayerNormalization as one operator; ONNX Runtime 1.12, OpenVINO 2022.1 and
 # TensorRT 8.6 take it.
@@ -60,9 +60,6 @@ FIRST_REVISION = '1'
 WORDS = ('licence', 'training_data', 'revision')
 
 Images = NDArray[np.float32]
-
-# Name -> reads a published weights file and returns the network in evaluation mode.
-NETWORKS: dict[str, Callable[[Path], nn.Module]] = {'meter_xxs': load_meter_xxs}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,8 +95,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 def _export_weights(arguments: argparse.Namespace) -> tuple[float, int]:
     """Export a network that was trained elsewhere: all that is known of it is its card."""
-    network = NETWORKS[arguments.network](arguments.checkpoint)
     card = read_yaml_card(arguments.card)
+    network = NETWORKS[arguments.network](arguments.checkpoint, card)
     return export(network, card, arguments.out, read_pictures(arguments.images, card.input))
 
 

@@ -39,16 +39,25 @@ def _disagreements(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) 
     return missing + unknown + shapes
 
 
+def require_same(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str) -> None:
+    """
+    Compare names and shapes.
+
+    :raises ModelError: they differ; the sentence lists the first ten.
+    """
+    wrong = _disagreements(expected, given)
+    if wrong:
+        listed = '; '.join(wrong[:MAX_LISTED_KEYS])
+        raise ModelError(f'{where}: {len(wrong)} tensors do not fit the network: {listed}')
+
+
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     """
     Load every tensor of ``state``, or nothing.
 
     :raises ModelError: names or shapes differ; the sentence lists the first ten.
     """
-    wrong = _disagreements(network.state_dict(), state)
-    if wrong:
-        listed = '; '.join(wrong[:MAX_LISTED_KEYS])
-        raise ModelError(f'{where}: {len(wrong)} tensors do not fit the network: {listed}')
+    require_same(network.state_dict(), state, where)
     network.load_state_dict(dict(state), strict=True)
 
 

@@ -90,6 +90,10 @@ class DepthNetwork(nn.Module, ABC):
     def without_normalisation(self) -> DepthNetwork:
         """Return a copy that takes input with ``normalisation`` applied already."""
 
+    def for_size(self, width: int, height: int) -> DepthNetwork:
+        """Return what is exported for inputs of one size [px]; may share tensors with this."""
+        return self
+
     @abstractmethod
     def pretrained_names(self) -> frozenset[str]:
         """Return the parameters that begin with weights which somebody trained."""

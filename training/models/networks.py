@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from depth_ros.errors import ConfigError
+from training.models.depth_anything_net import DepthAnythingNet, DepthAnythingNetConfig
 from training.models.depth_net import DepthNet, DepthNetConfig
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
 from training.models.network import DepthNetwork, NetworkConfig
@@ -29,6 +30,7 @@ from training.settings import settings
 KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     'unet': (DepthNetConfig, DepthNet),
     'meter_xxs': (MeterNetConfig, MeterDepthNet),
+    'depth_anything': (DepthAnythingNetConfig, DepthAnythingNet),
 }
 DEFAULT_KIND = 'unet'
 

@@ -27,7 +27,10 @@ from training.models.networks import KINDS, make_network, read_network
 CONTENTS: dict[str, dict[str, Any]] = {
     'unet': {'encoder': 'efficientnet_lite0', 'weights': 'random', 'scales': [1]},
     'meter_xxs': {'weights': 'random'},
+    'depth_anything': {'weights': 'random', 'size': 'tiny'},
 }
+# Height and width [px] that a kind takes, where it is not the usual.
+SIZES = {'depth_anything': (56, 126)}
 
 
 def test_every_kind_is_tested() -> None:
@@ -39,7 +42,7 @@ def test_every_kind_is_tested() -> None:
 def test_network_without_normalisation_takes_what_is_normalised(kind: str) -> None:
     torch.manual_seed(0)
     network = make_network(read_network({'kind': kind, **CONTENTS[kind]})).eval()
-    image = torch.rand(1, 3, 64, 128)
+    image = torch.rand(1, 3, *SIZES.get(kind, (64, 128)))
     mean, std = (torch.tensor(x)[None, :, None, None] for x in network.normalisation)
     depth, log_sigma = network.without_normalisation().finest((image - mean) / std)
     wanted = network.finest(image)
