@@ -36,7 +36,11 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """What runs the graph, and the graph's own inputs and outputs."""
+    """
+    What runs the graph, and the graph's own inputs and outputs.
+
+    ``gives_new_arrays`` says that outputs belong to the caller, who may keep them without a copy.
+    """
 
     backend: str
     version: str
@@ -44,6 +48,7 @@ class EngineSpec:
     precision: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    gives_new_arrays: bool = False
 
 
 class Engine(Protocol):
@@ -58,7 +63,8 @@ class Engine(Protocol):
         """
         Run the graph once.
 
-        The returned arrays are valid until the next call: a back end may reuse its buffers.
+        The returned arrays are valid until the next call, unless ``spec.gives_new_arrays``: a
+        back end may reuse its buffers.
 
         :raises ModelError: an input is missing, or has another shape or dtype than the graph.
 

@@ -67,10 +67,13 @@ class FrameBuffer:
     The past is dropped on the first frame, on a jump back in time, on a gap longer than the
     card allows, and on a change of image size, calibration or frame_id. Frames of two cameras in
     turn are therefore never mixed: each is a first one.
+
+    :param copies_states: the engine overwrites its outputs, see ``EngineSpec.gives_new_arrays``.
     """
 
-    def __init__(self, spec: TemporalSpec) -> None:
+    def __init__(self, spec: TemporalSpec, *, copies_states: bool = True) -> None:
         self._spec = spec
+        self._copies_states = copies_states
         self._max_gap_ns = round(spec.max_gap_ms * NS_PER_MS)
         self._images: deque[NDArray[np.float32]] = deque(maxlen=spec.window)
         self._states: dict[str, NDArray[np.float32]] = {}
@@ -110,10 +113,9 @@ class FrameBuffer:
         """Keep the state outputs of an inference for the next frame."""
         for state in self._spec.states:
             value = outputs[state.output]
-            # An array may be the engine's own buffer, so it is copied. What is none stays on the
-            # device, and only the engine that made it can read it.
-            is_array = isinstance(value, np.ndarray)
-            self._states[state.input] = np.array(value, np.float32) if is_array else value
+            # What is no array stays on the device, and only the engine that made it can read it.
+            is_copied = self._copies_states and isinstance(value, np.ndarray)
+            self._states[state.input] = value.copy() if is_copied else value
 
     def _reset_reason(self, frame: Frame) -> tuple[ResetReason | None, str]:
         if self._last is None:

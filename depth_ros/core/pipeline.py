@@ -63,7 +63,7 @@ class DepthPipeline:
         self._model = model
         self._config = config
         self._preprocess = Preprocessor(model.input, mirrored=model.uncertainty.kind == 'flip')
-        self._buffer = FrameBuffer(model.temporal)
+        self._buffer = self._empty_buffer()
         self._camera: CameraModel | None = None
         self._rectifier: Rectifier | None = None
         self._grid_wh = self._probe()
@@ -127,6 +127,10 @@ class DepthPipeline:
             is_complete=is_complete,
         )
 
+    def _empty_buffer(self) -> FrameBuffer:
+        copies_states = not self._engine.spec.gives_new_arrays
+        return FrameBuffer(self._model.temporal, copies_states=copies_states)
+
     def _rectify(self, frame: Frame) -> ImageU8:
         if frame.camera != self._camera:
             needed = frame.camera.needs_rectification
@@ -182,7 +186,7 @@ class DepthPipeline:
             outputs = self._infer(self._buffer.push(frame, tensor), camera)
         focal_px = transform.input_focal_px(camera)
         grid = decode(outputs, self._model, focal_px=focal_px, with_uncertainty=False)
-        self._buffer = FrameBuffer(self._model.temporal)
+        self._buffer = self._empty_buffer()
         height, width = grid.depth_hw.shape
         return width, height
 

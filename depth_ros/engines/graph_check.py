@@ -142,11 +142,18 @@ def _output_problems(key: str, name: str, outputs: Sequence[GraphTensor]) -> Ite
 
 def _state_problems(card: ModelSpec, file: OnnxFile) -> Iterator[str]:
     seen = {card.input.name, card.input.camera}
+    looked_at = {name: key for key, name in named_outputs(card)}
     for index, state in enumerate(card.temporal.states):
         key = f'temporal.states[{index}]'
         if state.input in seen:
             yield f"{key}.input = '{state.input}': this input is fed twice"
         seen.add(state.input)
+        if state.output in looked_at:
+            # Engines leave states on their device, where nobody looks at them.
+            yield (
+                f"{key}.output = '{state.output}': is {looked_at[state.output]} too: give the "
+                'state an output of its own (an Identity node)'
+            )
         sides = (
             ('input', state.input, file.inputs),
             ('output', state.output, file.outputs),
@@ -157,6 +164,8 @@ def _state_problems(card: ModelSpec, file: OnnxFile) -> Iterator[str]:
                 yield _no_such(side, f'{key}.{side}', name, tensors)
                 continue
             yield from _dtype_problems(f'{key}.{side}', tensor)
+            if side == 'input' and tensor.shape is None:
+                yield f"{key}.input = '{name}': the graph does not state the shape of this input"
             if not _fits(state.shape, tensor.shape):
                 yield f'{key}.shape = {list(state.shape)}: the graph has {side} {tensor}'
 

@@ -105,6 +105,7 @@ class OnnxRuntimeCudaEngine:
             precision=precision_of(file.path),
             inputs=tuple(tensor_spec(node, file) for node in self._session.get_inputs()),
             outputs=tuple(tensor_spec(node, file) for node in self._session.get_outputs()),
+            gives_new_arrays=True,
         )
 
     @property

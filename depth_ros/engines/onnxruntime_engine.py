@@ -79,6 +79,7 @@ class OnnxRuntimeEngine:
             precision='fp32',
             inputs=tuple(tensor_spec(node, file) for node in self._session.get_inputs()),
             outputs=tuple(tensor_spec(node, file) for node in self._session.get_outputs()),
+            gives_new_arrays=True,
         )
         self._output_names = [tensor.name for tensor in self._spec.outputs]
 

@@ -31,14 +31,17 @@ from depth_ros.core.engine_api import Engine
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.preprocess import image_inputs, Preprocessor, usual_camera
 from depth_ros.engines.graph_check import named_outputs
-from depth_ros.errors import ModelError
+from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 from numpy.typing import NDArray
 
 Outputs = Mapping[str, NDArray[Any]]
 
 SEED = 5
+# The second frame shows that states come back, the third that they come back to the right input.
 FRAMES_WITH_MEMORY = 3
+# Each costs an inference at the start.
+MAX_FRAMES_WITH_MEMORY = 8
 SHIFT_PX = 4
 HORIZON = 0.45
 BOX_COUNT = 12
@@ -80,15 +83,20 @@ def probe_images(card: ModelSpec) -> list[NDArray[np.float32]]:
     """
     Return the image tensors of the inferences that a card asks for.
 
-    One alone; with flip uncertainty then one with its mirror image; with a memory three that
-    move, so that the states are seen at work.
+    One alone; with flip uncertainty then one with its mirror image; with a memory a stream that
+    moves, until the states are full and beyond.
     """
-    window, memory = card.temporal.window, bool(card.temporal.states)
-    count = window - 1 + (FRAMES_WITH_MEMORY if memory else 1)
+    window = card.temporal.window
+    count = window - 1 + (_stream_length(card) if card.temporal.states else 1)
     pictures = [
         draw_street(card.input.width, card.input.height, SHIFT_PX * i) for i in range(count)
     ]
     return image_tensors(card, pictures)
+
+
+def _stream_length(card: ModelSpec) -> int:
+    beyond_full = card.temporal.warmup_frames + 2
+    return min(max(FRAMES_WITH_MEMORY, beyond_full), MAX_FRAMES_WITH_MEMORY)
 
 
 def image_tensors(card: ModelSpec, pictures: Sequence[ImageU8]) -> list[NDArray[np.float32]]:
@@ -122,12 +130,12 @@ def run_sequence(
     Run image after image, each with the states of the one before; the outputs are copies.
 
     :raises ModelError: an output does not have the shape that the card promises, or holds
-        nothing finite.
+        nothing finite; or the graph does not run with the states of the card.
     """
     camera, states = usual_camera(card), no_past(card)
     results: list[Outputs] = []
     for image in images:
-        raw = engine.infer({**image_inputs(card.input, image, camera), **states})
+        raw = _infer(engine, card, {**image_inputs(card.input, image, camera), **states})
         outputs = {name: np.array(array) for name, array in raw.items()}
         _check_outputs(card, outputs, batch=image.shape[0])
         # A state that stays on a device goes back as it is, as in use.
@@ -135,6 +143,19 @@ def run_sequence(
         states = {s.input: kept[s.output] for s in card.temporal.states}
         results.append(outputs)
     return results
+
+
+def _infer(engine: Engine, card: ModelSpec, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return engine.infer(inputs)
+    except DeviceError as error:
+        if not card.temporal.states:
+            raise
+        # A graph with free sizes says at run time only what does not fit.
+        shapes = ', '.join(f"'{s.input}' {list(s.shape)}" for s in card.temporal.states)
+        raise type(error)(
+            f'{error}; temporal.states has {shapes}: do these shapes fit the graph?'
+        ) from error
 
 
 def _check_outputs(card: ModelSpec, outputs: Outputs, batch: int) -> None:

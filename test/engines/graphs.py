@@ -98,18 +98,19 @@ def network_file(path: Path, *, gain: float = 1.0) -> Path:
     )
 
 
-def memory_file(path: Path, *, state: Shape = STATE_SHAPE) -> Path:
+def memory_file(path: Path, *, state: Shape = STATE_SHAPE, dtype: int = TensorProto.FLOAT) -> Path:
     """Write a graph with memory_next = memory / 2 + mean, depth = 100 memory_next."""
     nodes = [
         helper.make_node('ReduceMean', ['image'], ['mean'], axes=[1], keepdims=1),
-        helper.make_node('Mul', ['memory', 'half'], ['old']),
+        helper.make_node('Cast', ['memory'], ['memory32'], to=TensorProto.FLOAT),
+        helper.make_node('Mul', ['memory32', 'half'], ['old']),
         helper.make_node('Add', ['old', 'mean'], ['memory_next']),
         helper.make_node('Mul', ['memory_next', 'gain'], ['depth']),
     ]
     return save_graph(
         path,
         nodes,
-        [info('image', [1, 3, HEIGHT, WIDTH]), info('memory', state)],
+        [info('image', [1, 3, HEIGHT, WIDTH]), info('memory', state, dtype)],
         [info('depth', [1, 1, HEIGHT, WIDTH]), info('memory_next', state)],
         [weights('half', 0.5), weights('gain', BRIGHTNESS_GAIN)],
     )
@@ -182,6 +183,20 @@ def steady_card(**temporal: Any) -> ModelSpec:
     )
     card = model_spec(temporal=TemporalSpec(states=states, **temporal))
     return with_input(card, camera='camera')
+
+
+def steady_depths(images: Sequence[Any], camera: Any) -> list[Any]:
+    """Return what ``steady_file`` gives for a stream, by its formula in float64."""
+    u, v = np.arange(WIDTH), np.arange(HEIGHT)[:, None]
+    tilt = 0.1 * ((u - camera.cx) / camera.fx + (v - camera.cy) / camera.fy)
+    logs = weights = 0.0
+    depths = []
+    for image in images:
+        mean = np.asarray(image, np.float64).mean(axis=1, keepdims=True)
+        logs = logs / 2 + np.log(1 + 20 * mean) + tilt
+        weights = weights / 2 + 1
+        depths.append(camera.fx / WIDTH * np.exp(logs / weights))
+    return depths
 
 
 def window_file(path: Path, *, window: int = 3) -> Path:

@@ -23,11 +23,19 @@ from test.engines.graphs import (
     network_file,
     save_graph,
     STATE_SHAPE,
+    steady_card,
+    steady_depths,
+    steady_file,
 )
+from test.synthetic import frame
 
+from depth_ros.core.config import PipelineConfig
 from depth_ros.core.engine_api import TensorSpec
+from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines.factory import BACKENDS
 from depth_ros.engines.onnx_file import read_onnx_file
+from depth_ros.engines.probe import no_past, run_sequence
 from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 from onnx import helper
@@ -127,6 +135,50 @@ def test_infer_state_fed_back_without_a_copy_is_right(tmp_path, opened, name):
         memory = engine.infer({'image': image, 'memory': memory})['memory_next']
         expected = expected / 2 + 0.25
         np.testing.assert_allclose(memory, expected, rtol=1e-6)
+
+
+def test_stream_with_camera_and_states_is_the_formula(tmp_path, opened, name):
+    engine = opened(steady_file(tmp_path / 'a.onnx'), name)
+    card, images = steady_card(), [image_tensor(seed=seed) for seed in range(6)]
+    wanted = steady_depths(images, usual_camera(card))
+    # Twice: the second stream begins with zeros again.
+    for _ in range(2):
+        for got, depth in zip(run_sequence(engine, card, images), wanted, strict=True):
+            np.testing.assert_allclose(got['depth'], depth, rtol=FP32_RELATIVE)
+
+
+def test_infer_camera_of_wrong_shape_is_refused(tmp_path, opened, name):
+    engine = opened(steady_file(tmp_path / 'a.onnx'), name)
+    inputs = {
+        'image': image_tensor(),
+        'camera': np.ones((1, 3), np.float32),
+        **no_past(steady_card()),
+    }
+    with pytest.raises(ModelError, match=r"input 'camera' is float32 1 x 3: .* 1 x 4"):
+        engine.infer(inputs)
+
+
+def test_pipeline_keeps_the_states_of_an_engine_that_reuses_its_buffers(tmp_path, opened, name):
+    engine = opened(steady_file(tmp_path / 'a.onnx'), name)
+    card = steady_card()
+    pipeline = DepthPipeline(engine, card, PipelineConfig())
+    frames = [frame(100 * i, value=value) for i, value in enumerate((20, 200, 90, 40, 250))]
+    images = [np.full((1, 3, 32, 64), f.image_HW3[0, 0, 0] / 255) for f in frames]
+    wanted = steady_depths(images, frames[0].camera.intrinsics)
+    for each, depth in zip(frames, wanted, strict=True):
+        np.testing.assert_allclose(pipeline.process(each).depth_HW, depth[0, 0], rtol=1e-5)
+    assert engine.spec.gives_new_arrays == (name == 'onnxruntime')
+
+
+def test_infer_new_arrays_are_not_overwritten_by_the_next_call(tmp_path, opened, name):
+    engine = opened(network_file(tmp_path / 'a.onnx'), name)
+    first = engine.infer({'image': image_tensor(seed=1)})['depth']
+    before = first.copy()
+    engine.infer({'image': image_tensor(seed=2)})
+    if engine.spec.gives_new_arrays:
+        np.testing.assert_array_equal(first, before)
+    else:
+        assert not np.array_equal(first, before)
 
 
 def test_infer_outputs_outlive_the_engine(tmp_path, name):

@@ -146,6 +146,20 @@ def test_check_graph_state_fed_twice_is_refused(tmp_path):
     assert "temporal.states[1].input = 'memory': this input is fed twice" in sentence
 
 
+def test_check_graph_state_that_is_the_depth_too_is_refused(tmp_path):
+    card = memory_card(replace(STATE, output='depth'))
+    sentence = refusal(card, memory_file(tmp_path / 'a.onnx'))
+    assert "temporal.states[0].output = 'depth': is output.name too: give the state" in sentence
+
+
+def test_check_graph_state_of_another_type_is_refused(tmp_path):
+    path = memory_file(tmp_path / 'a.onnx', dtype=TensorProto.FLOAT16)
+    sentence = refusal(memory_card(), path)
+    assert (
+        "temporal.states[0].input = 'memory': must be float32, the graph has memory (" in sentence
+    )
+
+
 def test_check_graph_state_of_free_size_takes_the_card(tmp_path):
     path = memory_file(tmp_path / 'a.onnx', state=['b', 1, 'h', 'w'])
     check_graph(memory_card(), read_onnx_file(path), 'card.file')
@@ -194,3 +208,8 @@ def test_check_graph_camera_that_is_a_state_too_is_refused(tmp_path):
     card = replace(steady_card(), temporal=TemporalSpec(states=states))
     sentence = refusal(card, steady_file(tmp_path / 'a.onnx'))
     assert "temporal.states[2].input = 'camera': this input is fed twice" in sentence
+
+
+def test_check_graph_state_of_unstated_shape_is_refused(tmp_path):
+    sentence = refusal(memory_card(), memory_file(tmp_path / 'a.onnx', state=None))
+    assert "temporal.states[0].input = 'memory': the graph does not state the shape" in sentence

@@ -28,17 +28,22 @@ from test.engines.graphs import (
     network_card,
     network_file,
     STATE_SHAPE,
+    steady_card,
+    steady_depths,
+    steady_file,
 )
 from test.synthetic import frame
 
 from depth_ros.core.config import PipelineConfig
 from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines import onnxruntime_cuda_engine
 from depth_ros.engines.factory import load_model
 from depth_ros.engines.model_card import write_card
 from depth_ros.engines.onnx_file import read_onnx_file
 from depth_ros.engines.onnxruntime_cuda_engine import DeviceState, OnnxRuntimeCudaEngine
 from depth_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from depth_ros.engines.probe import run_sequence
 from depth_ros.errors import DeviceError, ModelError
 import numpy as np
 import onnxruntime as ort
@@ -95,6 +100,14 @@ def test_states_are_fed_back_on_the_device(tmp_path):
         for index in range(3)
     ]
     np.testing.assert_allclose(depths, [20, 30, 35], rtol=1e-5)
+
+
+def test_stream_with_camera_and_two_states_is_the_formula(tmp_path):
+    card, images = steady_card(), [image_tensor(seed=seed) for seed in range(5)]
+    engine = opened(steady_file(tmp_path / 'a.onnx'), card.temporal.states)
+    wanted = steady_depths(images, usual_camera(card))
+    for got, depth in zip(run_sequence(engine, card, images), wanted, strict=True):
+        np.testing.assert_allclose(got['depth'], depth, rtol=1e-5)
 
 
 def test_infer_wrong_input_is_refused(network):

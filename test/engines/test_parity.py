@@ -19,6 +19,8 @@ from test.engines.graphs import (
     memory_file,
     network_card,
     network_file,
+    steady_card,
+    steady_file,
     window_card,
     window_file,
 )
@@ -142,7 +144,12 @@ def test_compare_outputs_flat_reference_not_met_is_refused():
 
 @pytest.mark.parametrize(
     ('write', 'card'),
-    [(network_file, network_card()), (memory_file, memory_card()), (window_file, window_card())],
+    [
+        (network_file, network_card()),
+        (memory_file, memory_card()),
+        (window_file, window_card()),
+        (steady_file, steady_card()),
+    ],
 )
 def test_compare_engines_two_libraries_agree(tmp_path, write, card):
     file = read_onnx_file(write(tmp_path / 'a.onnx'))
@@ -169,6 +176,56 @@ def test_compare_engines_other_weights_are_refused(tmp_path):
     report = compare_engines(reference, candidate, card, probe_images(card), BF16_TOLERANCE)
     assert not report.passed
     assert any("'log_scale' has" in failure for failure in report.failures)
+
+
+class WronglyBound:
+    """An engine that takes the states in another way than the card says."""
+
+    def __init__(self, engine, bind):
+        self._engine, self._bind = engine, bind
+        self.spec = engine.spec
+
+    def infer(self, inputs):
+        return self._engine.infer(self._bind(dict(inputs)))
+
+    def close(self):
+        pass
+
+
+def swapped(inputs):
+    return {**inputs, 'logs': inputs['weights'], 'weights': inputs['logs']}
+
+
+def never_fed(inputs):
+    return {**inputs, 'logs': np.zeros_like(inputs['logs'])}
+
+
+def mirrored(inputs):
+    return {**inputs, 'logs': np.ascontiguousarray(inputs['logs'][..., ::-1])}
+
+
+def other_camera(inputs):
+    return {**inputs, 'camera': inputs['camera'][:, [2, 3, 0, 1]]}
+
+
+@pytest.mark.parametrize('bind', [swapped, never_fed, mirrored, other_camera])
+@pytest.mark.parametrize('precision', ['fp32', 'fp16'])
+def test_compare_engines_wrong_binding_is_refused(tmp_path, bind, precision):
+    path = steady_file(tmp_path / 'a.onnx')
+    engine, card = BACKENDS['onnxruntime'].open(read_onnx_file(path), 1), steady_card()
+    wrong = WronglyBound(engine, bind)
+    images = probe_images(card)
+    assert compare_engines(engine, engine, card, images, TOLERANCES[precision]).passed
+    assert not compare_engines(engine, wrong, card, images, TOLERANCES[precision]).passed
+
+
+def test_compare_engines_two_swapped_states_are_seen_only_when_the_stream_is_long_enough(tmp_path):
+    path = steady_file(tmp_path / 'a.onnx')
+    engine, card = BACKENDS['onnxruntime'].open(read_onnx_file(path), 1), steady_card()
+    images = probe_images(card)
+    wrong = WronglyBound(engine, swapped)
+    assert compare_engines(engine, wrong, card, images[:1], FP32_TOLERANCE).passed
+    assert len(images) >= 3
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'fp16', 'int8'])

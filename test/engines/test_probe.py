@@ -14,13 +14,29 @@
 """The pictures that every engine sees first, and what their outputs must be."""
 
 from dataclasses import replace
-from test.engines.graphs import FLIP, memory_card, STATE, STATE_SHAPE, window_card
+from test.engines.graphs import (
+    FLIP,
+    HEIGHT,
+    info,
+    memory_card,
+    memory_file,
+    save_graph,
+    STATE,
+    STATE_SHAPE,
+    WIDTH,
+    window_card,
+    with_input,
+    with_output,
+)
 from test.synthetic import brightness_engine, constant_engine, FunctionEngine, model_spec
 
 from depth_ros.core.model_spec import SkySpec, TemporalSpec
+from depth_ros.engines.factory import load_model
+from depth_ros.engines.model_card import write_card
 from depth_ros.engines.probe import draw_street, probe_images, run_sequence
 from depth_ros.errors import ModelError
 import numpy as np
+from onnx import helper, TensorProto
 import pytest
 
 
@@ -134,3 +150,54 @@ def test_run_sequence_brightness_follows_the_picture():
     (image,) = probe_images(model_spec())
     (outputs,) = run_sequence(brightness_engine(), model_spec(), [image])
     np.testing.assert_allclose(outputs['depth'][0, 0], 100 * image[0].mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(('warmup', 'count'), [(0, 3), (1, 3), (2, 4), (99, 8)])
+def test_probe_images_of_a_memory_fill_it_and_go_on(warmup, count):
+    temporal = replace(memory_card().temporal, warmup_frames=warmup)
+    assert len(probe_images(replace(memory_card(), temporal=temporal))) == count
+
+
+def test_run_sequence_camera_is_one_that_suits_the_card():
+    engine = brightness_engine()
+    card = with_input(model_spec(), camera='K')
+    run_sequence(engine, card, probe_images(card))
+    np.testing.assert_allclose(engine.calls[0]['K'], [[38.4, 38.4, 31.5, 15.5]], rtol=1e-6)
+    card = with_output(card, focal_px=50.0)
+    run_sequence(engine, card, probe_images(card))
+    np.testing.assert_allclose(engine.calls[1]['K'], [[50.0, 50.0, 31.5, 15.5]])
+
+
+def test_run_sequence_states_that_do_not_run_are_told_with_the_shapes_of_the_card(tmp_path):
+    # The graph leaves its sizes free, so that only a run can tell.
+    path = memory_file(tmp_path / 'a.onnx', state=['a', 'b', 'c', 'd'])
+    card = memory_card(replace(STATE, shape=(1, 1, 7, 5)))
+    write_card(path, card)
+    with pytest.raises(ModelError) as caught:
+        load_model(str(path), engine='onnxruntime')
+    sentence = str(caught.value)
+    assert sentence.startswith(f'{path}: onnxruntime failed to run')
+    assert "temporal.states has 'memory' [1, 1, 7, 5]: do these shapes fit the graph?" in sentence
+
+
+def test_run_sequence_state_that_comes_back_smaller_is_told_with_both_shapes(tmp_path):
+    nodes = [
+        helper.make_node('ReduceMean', ['image'], ['depth'], axes=[1], keepdims=1),
+        helper.make_node('Slice', ['memory', 'zero', 'one', 'axis'], ['memory_next']),
+    ]
+    path = save_graph(
+        tmp_path / 'a.onnx',
+        nodes,
+        [info('image', [1, 3, HEIGHT, WIDTH]), info('memory', ['a', 'b'])],
+        [info('depth', [1, 1, HEIGHT, WIDTH]), info('memory_next', None)],
+        [
+            helper.make_tensor(name, TensorProto.INT64, [1], [value])
+            for name, value in (('zero', 0), ('one', 1), ('axis', 1))
+        ],
+    )
+    write_card(path, memory_card(replace(STATE, shape=(1, 4))))
+    with pytest.raises(ModelError) as caught:
+        load_model(str(path), engine='onnxruntime')
+    assert str(caught.value) == (
+        f"{path}: temporal.states[0].shape = [1, 4]: output 'memory_next' gave [1, 1]"
+    )

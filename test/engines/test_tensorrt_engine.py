@@ -16,23 +16,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from test.engines.graphs import (
     brightness_file,
     FLIP,
     image_tensor,
+    info,
     memory_card,
     memory_file,
     network_card,
     network_file,
+    save_graph,
     STATE_SHAPE,
+    steady_card,
+    steady_depths,
+    steady_file,
+    with_input,
 )
 from test.engines.simulated_gpu import SimulatedRuntime, SimulatedTensorRt, Status
 from test.synthetic import frame, model_spec
 
+from depth_ros.core.camera import CameraModel
 from depth_ros.core.config import PipelineConfig
+from depth_ros.core.datatypes import ResetReason
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines import cuda_memory
 from depth_ros.engines.cuda_memory import Buffer, Cuda
 from depth_ros.engines.model_card import card_of, write_card
@@ -44,6 +54,7 @@ from depth_ros.engines.tensorrt_engine import GpuState, TensorRtEngine
 from depth_ros.engines.tensorrt_library import Library
 from depth_ros.errors import DeviceError, ModelError
 import numpy as np
+from onnx import helper, TensorProto
 import pytest
 
 TO_GPU = SimulatedRuntime.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -211,6 +222,58 @@ def test_states_run_in_the_pipeline_without_leaving_the_gpu(memory, runtime, tmp
         depths.append(float(estimate.depth_HW.mean()))
     np.testing.assert_allclose(depths, [20, 30, 35, 37.5, 38.75], rtol=1e-5)
     assert runtime.copies == [TO_GPU]
+
+
+def test_stream_with_camera_and_two_states_is_the_formula(opened, runtime, tmp_path):
+    card, images = steady_card(), [image_tensor(seed=seed) for seed in range(5)]
+    engine = opened(steady_file(tmp_path / 'a.onnx'), card)
+    wanted = steady_depths(images, usual_camera(card))
+    for got, depth in zip(run_sequence(engine, card, images), wanted, strict=True):
+        np.testing.assert_allclose(got['depth'], depth, rtol=1e-5)
+
+
+def test_reset_in_the_pipeline_forgets_the_states_on_the_gpu(opened, tmp_path):
+    card = steady_card()
+    engine = opened(steady_file(tmp_path / 'a.onnx'), card)
+    pipeline = DepthPipeline(engine, card, PipelineConfig())
+    frames = [frame(100 * i, value=value) for i, value in enumerate((20, 200, 90))]
+    fresh = [pipeline.process(each).depth_HW for each in frames]
+    # The same again after a jump back in time: nothing of before.
+    again = [pipeline.process(each) for each in frames]
+    assert again[0].reset is ResetReason.JUMP_BACK
+    for first, second in zip(fresh, again, strict=True):
+        np.testing.assert_array_equal(second.depth_HW, first)
+
+
+def test_mirror_image_brings_its_camera_as_a_second_batch_item(opened, runtime, tmp_path):
+    card = with_input(model_spec(uncertainty=FLIP), camera='camera')
+    nodes = [
+        helper.make_node('Gather', ['camera', 'two'], ['cx'], axis=1),
+        helper.make_node('Reshape', ['cx', 'shape'], ['cx4']),
+        helper.make_node('ReduceMean', ['image'], ['mean'], axes=[1], keepdims=1),
+        helper.make_node('Add', ['mean', 'cx4'], ['depth']),
+    ]
+    path = save_graph(
+        tmp_path / 'a.onnx',
+        nodes,
+        [info('image', ['batch', 3, 32, 64]), info('camera', ['batch', 4])],
+        [info('depth', ['batch', 1, 32, 64])],
+        [
+            helper.make_tensor('two', TensorProto.INT64, [1], [2]),
+            helper.make_tensor('shape', TensorProto.INT64, [4], [-1, 1, 1, 1]),
+        ],
+    )
+    engine = opened(path, card)
+    ranges = {each.name: each for each in input_ranges(card, read_onnx_file(path))}
+    assert (ranges['camera'].smallest, ranges['camera'].largest) == ((1, 4), (2, 4))
+    base = frame(value=0)
+    k = replace(base.camera.intrinsics, cx=20.0)
+    estimate = DepthPipeline(engine, card, PipelineConfig()).process(
+        replace(base, camera=CameraModel.pinhole(k))
+    )
+    np.testing.assert_allclose(estimate.depth_HW, 20.0, rtol=1e-6)
+    # The mirror image's centre is 63 - 20.
+    np.testing.assert_allclose(estimate.uncertainty_HW, 43.0 - 20.0, rtol=1e-6)
 
 
 def test_gate_feeds_the_states_back_on_the_gpu_too(memory, runtime, tmp_path):
