@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from depth_ros.errors import ConfigError
-from training.models.network import NetworkConfig
+from training.models.network import AnyNetworkConfig
 from training.models.networks import read_network
 from training.recipes.registry import read_options
 from training.schedules import make_schedule
@@ -143,7 +143,7 @@ class TrainConfig:
     data: DataConfig
     optimiser: OptimiserConfig
     validation: ValidationConfig = field(default_factory=ValidationConfig)
-    network: NetworkConfig
+    network: AnyNetworkConfig
     schedule: Named
     recipe: Named
 

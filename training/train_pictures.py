@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ from depth_ros.evaluation.colors import ColorScale, depth_scale, sigma_scale
 from depth_ros.evaluation.figures import put_text, stamp_points
 import numpy as np
 import torch
+from torch import Tensor
 from training.dataset import DepthDataset
 from training.recipes.recipe import Recipe
 from training.samples import Batch, collate
@@ -33,6 +35,7 @@ FRAMES = 4
 NEAR_M, FAR_M = 2.0, 80.0
 SIGMA_M = (0.1, 20.0)
 PANEL_WIDTH_PX = 480
+PANELS = 4
 TITLE_PX = 24
 TEXT_BGR, BACKGROUND_BGR = (240, 240, 240), (24, 24, 24)
 # Under the LiDAR the image is dimmed to this share.
@@ -46,16 +49,36 @@ def examples(recipe: Recipe, dataset: DepthDataset, device: torch.device) -> Ima
     rows = []
     for number in range(count):
         batch = collate([dataset[number * len(dataset) // count]]).to(device)
+        title = f'{batch.sequences[0]} {batch.stamps_ns[0]}'
         for branch, prediction in recipe.predictions(batch).items():
             depth_BHW, sigma_BHW = finest(prediction, batch)
-            title = f'{batch.sequences[0]} {batch.stamps_ns[0]} {branch}'
-            rows.append(_row(batch, depth_BHW[0], sigma_BHW[0], title))
+            rows.append(_row(batch, depth_BHW[0], sigma_BHW[0], f'{title} {branch}'))
+        others = {name: bgr(picture) for name, picture in recipe.pictures(batch).items()}
+        if others:
+            rows.append(_other_row({title: bgr(batch.image_B3HW), **others}))
     return np.concatenate(rows, axis=0)
 
 
+def bgr(picture_B3HW: Tensor) -> ImageU8:
+    """Return the first of rgb pictures in 0..1 as OpenCV has them."""
+    rgb_HW3 = picture_B3HW[0].permute(1, 2, 0).float().cpu().numpy()
+    pixels = (rgb_HW3 * 255).round().astype(np.uint8)
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def _other_row(pictures: Mapping[str, ImageU8]) -> ImageU8:
+    """Return pictures side by side; the first decides the height, the row is as wide as others."""
+    height, width = next(iter(pictures.values())).shape[:2]
+    panels = [
+        _titled(np.asarray(cv2.resize(picture, (width, height)), np.uint8), title)
+        for title, picture in pictures.items()
+    ]
+    empty = [np.full_like(panels[0], BACKGROUND_BGR)] * (PANELS - len(panels))
+    return np.concatenate([*panels, *empty], axis=1)
+
+
 def _row(batch: Batch, depth_HW: Any, sigma_HW: Any, title: str) -> ImageU8:
-    rgb_HW3 = batch.image_B3HW[0].permute(1, 2, 0).cpu().numpy()
-    image: Any = cv2.cvtColor((rgb_HW3 * 255).round().astype(np.uint8), cv2.COLOR_RGB2BGR)
+    image = bgr(batch.image_B3HW)
     depths, sigmas = depth_scale(NEAR_M, FAR_M), sigma_scale(*SIGMA_M)
     panels = [
         _titled(image, title),

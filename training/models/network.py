@@ -41,16 +41,14 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkConfig(ABC):
+class AnyNetworkConfig(ABC):
     """
-    What all networks are told.
+    What all networks are told, those for something else than depth too.
 
     ``weights``: what training begins with: 'random', 'imagenet' where it is known, or a file.
     """
 
     weights: str
-    min_depth_m: float = 0.1
-    max_depth_m: float = 100.0
 
     @abstractmethod
     def check_size(self, width: int, height: int) -> None:
@@ -59,6 +57,14 @@ class NetworkConfig(ABC):
 
         :raises ConfigError: the network cannot take it; names ``data.width`` or ``data.height``.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig(AnyNetworkConfig):
+    """What all depth networks are told."""
+
+    min_depth_m: float = 0.1
+    max_depth_m: float = 100.0
 
 
 def require_multiple(width: int, height: int, multiple: int) -> None:

@@ -32,6 +32,10 @@ SPACES = ('metres', 'log')
 FILTERS = ('off', 'fixed_residual', 'hinge')
 POSES = ('network', 'odometry')
 PHOTOMETRIC = ('plain', 'nll')
+SMOOTHNESS_ORDERS = (1, 2)
+MAX_FEATURE_SCALES = 3
+# Features have no bound: beside a photometric error, which is below one, they count little.
+FEATURE_WEIGHT_BESIDE, FEATURE_WEIGHT_ALONE = 1e-3, 1.0
 
 
 def require_choice(options: Any, key: str, choices: Sequence[str]) -> None:
@@ -121,6 +125,31 @@ class LidarOptions:
             refuse_unused(self, 'filtering = off', *keys)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureMetricOptions:
+    """
+    A feature network whose maps are compared like pictures.
+
+    Fields:
+        checkpoint: of a training of the recipe ``feature_network``.
+        weight: null: 1e-3, or 1 where ``photometric_weight`` is 0.
+        scales: feature maps at 1/2, 1/4 and 1/8; 1 to 3 of them.
+
+    """
+
+    checkpoint: str
+    weight: float | None = None
+    scales: int = MAX_FEATURE_SCALES
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint.strip():
+            raise ConfigError("checkpoint = '': must name a file of the recipe feature_network")
+        if self.weight is not None:
+            require_positive(self, 'weight')
+        if not 1 <= self.scales <= MAX_FEATURE_SCALES:
+            raise ConfigError(f'scales = {self.scales}: must be 1 to {MAX_FEATURE_SCALES}')
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """
@@ -132,9 +161,11 @@ class VideoOptions:
         pose_encoder, pose_weights: of that network, as in ``training.models.encoders``.
         photometric: the error itself (``plain``), or its likelihood under the learned sigma
             (``nll``; sigma is then in units of the photometric error, not in metres).
-        photometric_weight: of that term.
+        photometric_weight: of that term; 0: off, which ``feature_metric`` has to replace.
         auto_mask: pixels that look better when nothing moves do not train.
+        feature_metric: pictures are compared by the features of a network too; null: off.
         smoothness_weight: of edge-aware smoothness at scale s, times 1 / 2^s; 0: off.
+        smoothness_order: 1, or 2 for first and second differences together.
         travel_weight: of | |t| - s |, s the distance by odometry or speed, which gives the
             metre to depth and motion; 0: off. Frames without either do not count.
 
@@ -146,14 +177,21 @@ class VideoOptions:
     photometric: str = 'plain'
     photometric_weight: float = 1.0
     auto_mask: bool = True
+    feature_metric: FeatureMetricOptions | None = None
     smoothness_weight: float = 1e-3
+    smoothness_order: int = 1
     travel_weight: float = 0.05
 
     def __post_init__(self) -> None:
         require_choice(self, 'pose', POSES)
         require_choice(self, 'photometric', PHOTOMETRIC)
-        require_positive(self, 'photometric_weight')
-        require_not_negative(self, 'smoothness_weight', 'travel_weight')
+        require_not_negative(self, 'photometric_weight', 'smoothness_weight', 'travel_weight')
+        if self.smoothness_order not in SMOOTHNESS_ORDERS:
+            raise ConfigError(f'smoothness_order = {self.smoothness_order}: must be 1 or 2')
+        if not self.smoothness_weight:
+            refuse_unused(self, 'smoothness_weight = 0', 'smoothness_order')
+        if not self.photometric_weight:
+            self._refuse_without_photometric()
         if self.pose == 'odometry':
             refuse_unused(self, 'pose = odometry', 'pose_encoder', 'pose_weights')
             if self.travel_weight:
@@ -161,3 +199,24 @@ class VideoOptions:
                     f'travel_weight = {self.travel_weight}: with pose = odometry there is no '
                     'motion to learn; set it to 0'
                 )
+
+    def _refuse_without_photometric(self) -> None:
+        if self.feature_metric is None:
+            raise ConfigError(
+                'photometric_weight = 0: without feature_metric nothing would train the depth'
+            )
+        if self.photometric == 'nll':
+            raise ConfigError(
+                'photometric_weight = 0: with photometric = nll nothing would train sigma; give '
+                'it a weight, or use plain where the recipe allows it'
+            )
+        refuse_unused(self, 'photometric_weight = 0', 'auto_mask')
+
+    @property
+    def feature_weight(self) -> float:
+        """Return the weight of the feature-metric error; 0 without."""
+        if self.feature_metric is None:
+            return 0.0
+        if self.feature_metric.weight is not None:
+            return self.feature_metric.weight
+        return FEATURE_WEIGHT_BESIDE if self.photometric_weight else FEATURE_WEIGHT_ALONE

@@ -26,11 +26,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import nn, Tensor
-from training.models.depth_net import Prediction
+from training.models.network import DepthNetwork, Prediction
 from training.samples import Batch
 
 
@@ -80,8 +80,13 @@ class FrameNeeds:
 
 
 class Recipe(nn.Module, ABC):
-    """Networks and how they are trained; ``needs`` says on which frames."""
+    """
+    Networks and how they are trained; ``needs`` says on which frames.
 
+    ``network_type`` is what the config's ``network`` has to be.
+    """
+
+    network_type: ClassVar[type[nn.Module]] = DepthNetwork
     needs: FrameNeeds
 
     @abstractmethod
@@ -102,8 +107,13 @@ class Recipe(nn.Module, ABC):
         """
         Return what each branch says of the clean images, for validation and pictures.
 
-        In metres on this camera (see ``focal_ratio``); the deployed branch comes first.
+        In metres on this camera (see ``focal_ratio``); the deployed branch comes first. Of a
+        recipe that has no depth: nothing, and nothing is scored.
         """
+
+    def pictures(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what else there is to look at: title to rgb in 0..1, (B, 3, h, w)."""
+        return {}
 
 
 def focal_ratio(K_B33: Tensor, focal_px: float) -> Tensor:

@@ -21,8 +21,8 @@ from importlib import import_module
 from typing import Any
 
 from depth_ros.errors import ConfigError
-from training.models.network import NetworkConfig
-from training.models.networks import make_network
+from training.models.network import AnyNetworkConfig
+from training.models.networks import KINDS, make_network, network_class
 from training.recipes.recipe import Recipe
 from training.settings import settings
 
@@ -32,6 +32,7 @@ RECIPES: dict[str, str] = {
     'self_supervised': 'SelfSupervised',
     'naive_sum': 'NaiveSum',
     'mutual_distillation': 'MutualDistillation',
+    'feature_network': 'FeatureNetwork',
 }
 
 
@@ -57,7 +58,7 @@ def read_options(name: object, options: Mapping[str, Any]) -> Any:
 
 
 def make_recipe(
-    name: str, options: Mapping[str, Any], network: NetworkConfig, focal_px: float
+    name: str, options: Mapping[str, Any], network: AnyNetworkConfig, focal_px: float
 ) -> Recipe:
     """
     Return the recipe with its networks.
@@ -67,7 +68,17 @@ def make_recipe(
     :raises ModelError: an encoder or its weights.
     """
     config = read_options(name, options)
+    recipe = recipe_classes(name)[1]
+    _check_network(name, recipe, network)
     try:
-        return recipe_classes(name)[1](config, lambda: make_network(network), focal_px)
+        return recipe(config, lambda: make_network(network), focal_px)
     except ValueError as error:
         raise ConfigError(f'recipe or network: {error}') from error
+
+
+def _check_network(name: str, recipe: type[Recipe], network: AnyNetworkConfig) -> None:
+    if issubclass(network_class(network), recipe.network_type):
+        return
+    fit = [kind for kind, (_, built) in KINDS.items() if issubclass(built, recipe.network_type)]
+    kind = network.kind
+    raise ConfigError(f'network.kind = {kind!r}: recipe {name!r} trains one of {", ".join(fit)}')

@@ -34,12 +34,12 @@ from training.models.depth_net import Prediction
 from training.models.pose_net import Motion, PoseNet
 from training.recipes.chance import tie_break
 from training.recipes.colors import Colored
+from training.recipes.features import FeatureMetric
 from training.recipes.options import VideoOptions
 from training.recipes.recipe import Term
+from training.recipes.scene import Scene
 from training.samples import Batch
 from training.warp import inverse_pose_matrix, pose_matrix
-
-SOURCES = 2
 
 
 class Video(nn.Module):
@@ -55,6 +55,9 @@ class Video(nn.Module):
         self.pose_net: PoseNet | None = None
         if options.pose == 'network':
             self.pose_net = PoseNet(options.pose_encoder, options.pose_weights)
+        self.features = None
+        if options.feature_metric is not None:
+            self.features = FeatureMetric(options.feature_metric)
 
     @property
     def sees_neighbours(self) -> bool:
@@ -86,7 +89,9 @@ class Video(nn.Module):
         self, prediction: Prediction, motion: Motion | None, batch: Batch
     ) -> dict[str, Term]:
         """
-        Return ``photometric``, ``smoothness`` and ``travel``, as far as the batch allows.
+        Return the terms of all options, as far as the batch allows.
+
+        They are ``photometric``, ``feature_metric_2``, ``_4``, ``_8``, ``smoothness``, ``travel``.
 
         :param prediction: of all frames, depth in metres.
         :param motion: what ``forward`` returned for this batch.
@@ -97,17 +102,21 @@ class Video(nn.Module):
         depths = [_chosen(depth, rows) for depth in prediction.depths]
         log_sigmas = [_chosen(log_sigma, rows) for log_sigma in prediction.log_sigmas]
         inverse = [1.0 / depth for depth in depths]
-        terms = self._photometric(inverse, log_sigmas, self._views(batch, rows, motion), batch)
+        scene = self._scene(batch, rows, motion)
+        terms: dict[str, Term] = {}
+        if self.options.photometric_weight:
+            terms.update(self._photometric(inverse, log_sigmas, scene))
+        if self.features is not None:
+            weight = self.options.feature_weight
+            terms.update(self.features.terms(scene, inverse[0], weight))
         if self.options.smoothness_weight:
-            image = _chosen(batch.image_B3HW, rows)
-            value = _smoothness(inverse, image)
+            value = _smoothness(inverse, scene.target, self.options.smoothness_order)
             terms['smoothness'] = Term(value, len(rows), self.options.smoothness_weight)
         if self.options.travel_weight and motion is not None:
             terms.update(self._travel(motion, batch, rows))
         return terms
 
-    def _views(self, batch: Batch, rows: Tensor, motion: Motion | None) -> Views:
-        image = _chosen(batch.image_B3HW, rows)
+    def _scene(self, batch: Batch, rows: Tensor, motion: Motion | None) -> Scene:
         poses = _chosen(batch.neighbour_T_this_BN44, rows).unbind(1)
         if motion is not None:
             count = len(rows)
@@ -116,15 +125,24 @@ class Video(nn.Module):
                 inverse_pose_matrix(angles[:count], translations[:count]),
                 pose_matrix(angles[count:], translations[count:]),
             )
+        sources = _chosen(batch.neighbour_BN3HW, rows).unbind(1)
+        return Scene(
+            target=_chosen(batch.image_B3HW, rows),
+            sources=tuple(source.contiguous() for source in sources),
+            poses=poses,
+            K_B33=_chosen(batch.K_B33, rows),
+            seen_B1HW=_chosen(batch.seen_B1HW, rows),
+            seeds=[batch.seeds[row] for row in rows.tolist()],
+        )
+
+    def _views(self, scene: Scene) -> Views:
         noise = None
         if self.options.auto_mask:
-            noise = tie_break([batch.seeds[row] for row in rows.tolist()], SOURCES, image)
-        sources = _chosen(batch.neighbour_BN3HW, rows).unbind(1)
-        sources = tuple(source.contiguous() for source in sources)
-        return prepare(image, sources, _chosen(batch.K_B33, rows), poses, tie_break_BNHW=noise)
+            noise = tie_break(scene.seeds, len(scene.sources), scene.target)
+        return prepare(scene.target, scene.sources, scene.K_B33, scene.poses, tie_break_BNHW=noise)
 
     def _photometric(
-        self, inverse: list[Tensor], log_sigmas: list[Tensor], views: Views, batch: Batch
+        self, inverse: list[Tensor], log_sigmas: list[Tensor], scene: Scene
     ) -> dict[str, Term]:
         """
         Return the mean over the valid pixels of all scales together.
@@ -132,14 +150,14 @@ class Video(nn.Module):
         Monodepth2 takes the mean of each scale's mean; that is the same unless the scales
         differ in which pixels are visible, and this one can be put together from parts.
         """
-        seen_B1HW = _chosen(batch.seen_B1HW, self.rows(batch))
-        values, counts = [], []
+        views, values, counts = self._views(scene), [], []
         for inv_depth, log_sigma in zip(inverse, log_sigmas, strict=True):
             result = reprojection(views, inv_depth)
             trains = result.is_moving if self.options.photometric == 'nll' else result.is_valid
-            count = int((trains & seen_B1HW).sum())
+            trains = trains & scene.seen_B1HW
+            count = int(trains.sum())
             if count:
-                values.append(count * self._error(result, log_sigma, trains & seen_B1HW))
+                values.append(count * self._error(result, log_sigma, trains))
                 counts.append(count)
         if not counts:
             return {}
@@ -173,7 +191,7 @@ def _chosen(tensor: Tensor, rows: Tensor) -> Tensor:
     return tensor if len(rows) == len(tensor) else tensor[rows]
 
 
-def _smoothness(inverse: list[Tensor], image_B3HW: Tensor) -> Tensor:
+def _smoothness(inverse: list[Tensor], image_B3HW: Tensor, order: int) -> Tensor:
     """Return the mean over the scales of the smoothness there times 1 / 2^s."""
     height = image_B3HW.shape[-2]
     values = []
@@ -181,5 +199,6 @@ def _smoothness(inverse: list[Tensor], image_B3HW: Tensor) -> Tensor:
         small = image_B3HW
         if inv_depth.shape[-2:] != image_B3HW.shape[-2:]:
             small = functional.interpolate(image_B3HW, inv_depth.shape[-2:], mode='area')
-        values.append(smoothness(inv_depth, small) * (inv_depth.shape[-2] / height))
+        value = smoothness(inv_depth, small, order=order)
+        values.append(value * (inv_depth.shape[-2] / height))
     return torch.stack(values).mean()

@@ -34,6 +34,7 @@ UNSHOWN = {
 }
 # Weights that install with the package, where the default is fetched over the network.
 CHOSEN = {'pose_encoder'}
+NOT_DEPTH = {'feature_network'}
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -48,7 +49,7 @@ def test_config_shows_every_option_at_its_default(name: str) -> None:
             assert getattr(config.recipe.options, option.name) == option.default, option.name
 
 
-@pytest.mark.parametrize('name', RECIPES)
+@pytest.mark.parametrize('name', [name for name in RECIPES if name not in NOT_DEPTH])
 def test_config_builds_and_answers(name: str) -> None:
     config = read_config(
         CONFIGS / f'{name}.yaml',

@@ -20,7 +20,9 @@ from typing import Any
 
 from depth_ros.errors import ConfigError
 import pytest
-from training.recipes.options import LidarOptions, VideoOptions
+from training.recipes.options import FeatureMetricOptions, LidarOptions, VideoOptions
+
+FEATURES = FeatureMetricOptions(checkpoint='features.ckpt')
 
 
 @pytest.mark.parametrize('kind', [LidarOptions, VideoOptions])
@@ -59,7 +61,21 @@ def test_bad_lidar_option_is_named(options: dict[str, Any], message: str) -> Non
     [
         ({'pose': 'gps'}, "pose = 'gps': must be one of network, odometry"),
         ({'photometric': 'ssim'}, "photometric = 'ssim': must be one of plain, nll"),
-        ({'photometric_weight': 0.0}, 'photometric_weight = 0.0: must be a positive number'),
+        ({'photometric_weight': -1.0}, 'photometric_weight = -1.0: must be zero or more'),
+        ({'photometric_weight': 0.0}, 'photometric_weight = 0: without feature_metric nothing'),
+        (
+            {'photometric_weight': 0.0, 'feature_metric': FEATURES, 'photometric': 'nll'},
+            'photometric_weight = 0: with photometric = nll nothing would train sigma',
+        ),
+        (
+            {'photometric_weight': 0.0, 'feature_metric': FEATURES, 'auto_mask': False},
+            'auto_mask = False: has no effect with photometric_weight = 0',
+        ),
+        ({'smoothness_order': 3}, 'smoothness_order = 3: must be 1 or 2'),
+        (
+            {'smoothness_weight': 0.0, 'smoothness_order': 2},
+            'smoothness_order = 2: has no effect with smoothness_weight = 0',
+        ),
         ({'smoothness_weight': -1.0}, 'smoothness_weight = -1.0: must be zero or more'),
         ({'travel_weight': float('nan')}, 'travel_weight = nan: must be zero or more'),
         (
@@ -75,3 +91,25 @@ def test_bad_lidar_option_is_named(options: dict[str, Any], message: str) -> Non
 def test_bad_video_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         VideoOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'checkpoint': ' '}, "checkpoint = '': must name a file"),
+        ({'checkpoint': 'a', 'weight': 0.0}, 'weight = 0.0: must be a positive number'),
+        ({'checkpoint': 'a', 'scales': 0}, 'scales = 0: must be 1 to 3'),
+        ({'checkpoint': 'a', 'scales': 4}, 'scales = 4: must be 1 to 3'),
+    ],
+)
+def test_bad_option_of_features_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FeatureMetricOptions(**options)
+
+
+def test_features_count_little_beside_the_photometric_error_and_fully_alone() -> None:
+    assert VideoOptions().feature_weight == 0
+    assert VideoOptions(feature_metric=FEATURES).feature_weight == 1e-3
+    assert VideoOptions(feature_metric=FEATURES, photometric_weight=0.0).feature_weight == 1
+    given = FeatureMetricOptions(checkpoint='a', weight=0.2)
+    assert VideoOptions(feature_metric=given).feature_weight == 0.2
