@@ -56,22 +56,27 @@ class PlaneScene:
         pixels = torch.stack((u, v, torch.ones_like(u)), -1)
         return pixels @ torch.linalg.inv(self.K_B33[0]).T
 
-    def depth(self) -> Tensor:
-        """Return the true depth of the target, (1, 1, H, W) [m]."""
-        normal = torch.tensor(self.normal, dtype=torch.float64)
-        return (self.distance_m / (self._rays() @ normal))[None, None]
+    def depth(self, camera_T_target_44: Tensor | None = None) -> Tensor:
+        """Return the true depth of a camera, by default the target's, (1, 1, H, W) [m]."""
+        if camera_T_target_44 is None:
+            camera_T_target_44 = torch.eye(4, dtype=torch.float64)
+        return self._seen(camera_T_target_44)[0][None, None]
 
     def picture(self, camera_T_target_44: Tensor) -> Tensor:
         """Return the picture of a camera at that pose, (1, 3, H, W) in 0..1."""
+        _, points = self._seen(camera_T_target_44)
+        phases = [2 * math.pi * (a * points[..., 0] + b * points[..., 1]) + c for a, b, c in WAVES]
+        return torch.stack([0.5 + 0.4 * torch.sin(phase) for phase in phases])[None]
+
+    def _seen(self, camera_T_target_44: Tensor) -> tuple[Tensor, Tensor]:
+        """Return depth (H, W) of a camera, and its points (H, W, 3) in the target's frame [m]."""
         target_T_camera = torch.linalg.inv(camera_T_target_44)
         rays = self._rays() @ target_T_camera[:3, :3].T
         centre = target_T_camera[:3, 3]
         normal = torch.tensor(self.normal, dtype=torch.float64)
         depth = (self.distance_m - centre @ normal) / (rays @ normal)
         assert depth.min() > 0, 'the plane must be in front of the camera'
-        points = centre + depth[..., None] * rays
-        phases = [2 * math.pi * (a * points[..., 0] + b * points[..., 1]) + c for a, b, c in WAVES]
-        return torch.stack([0.5 + 0.4 * torch.sin(phase) for phase in phases])[None]
+        return depth, centre + depth[..., None] * rays
 
 
 def motion(

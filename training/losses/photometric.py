@@ -148,6 +148,21 @@ def photometric(result: Reprojection) -> Tensor:
     return masked_mean(result.error, result.is_valid)
 
 
+def moving_photometric(result: Reprojection, where_B1HW: Tensor | None = None) -> Tensor:
+    """
+    Return the mean error over the pixels that move, and over them alone.
+
+    Ruhkamp et al., "Attention meets Geometry", 3DV 2021, arXiv:2110.08192, L_ph: the auto-mask
+    is hard, so a scene that mostly stands still does not make the rest lighter.
+
+    :param where_B1HW: bool, pixels that may count; None: all.
+    :raises ValueError: no pixel moves.
+    """
+    moving = result.is_moving if where_B1HW is None else result.is_moving & where_B1HW
+    require_mask('is_moving', moving)
+    return masked_mean(result.error, moving)
+
+
 def enlarged(map_B1hw: Tensor, like_BCHW: Tensor) -> Tensor:
     """Return the map at the picture's size, bilinear, pixel centres kept."""
     if map_B1hw.shape[-2:] == like_BCHW.shape[-2:]:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from training.losses.dissimilarity import moment_error, photometric_error, target_moments
 from training.losses.photometric import (
+    moving_photometric,
     photometric,
     prepare,
     Reprojection,
@@ -275,3 +276,25 @@ def test_bad_input_is_named() -> None:
     nothing = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match='is_valid has no True'):
         photometric(Reprojection(torch.ones(1, 1, 4, 4), nothing, nothing))
+
+
+def test_hard_mask_is_the_mean_over_what_moves_alone() -> None:
+    error = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)[None, None, None]
+    moving = torch.tensor([True, False, True, False])[None, None, None]
+    result = Reprojection(error, torch.ones_like(moving), moving)
+    assert moving_photometric(result).item() == pytest.approx(0.2)
+    where = torch.tensor([False, True, True, True])[None, None, None]
+    assert moving_photometric(result, where).item() == pytest.approx(0.3)
+    assert photometric(result).item() == pytest.approx(0.25)
+    with pytest.raises(ValueError, match='has no True pixel'):
+        moving_photometric(result, ~moving)
+
+
+def test_hard_mask_excludes_a_scene_that_stands_still() -> None:
+    # Without motion the rebuilt picture is the picture: the noise alone decides.
+    target = SCENE.picture(IDENTITY)
+    noise = torch.full((1, 1, SCENE.height, SCENE.width), 1e-5, dtype=torch.float64)
+    pose = NEXT_T_TARGET[None]
+    views = prepare(target, [target], SCENE.K_B33, [pose], tie_break_BNHW=noise)
+    result = reprojection(views, 1 / SCENE.depth())
+    assert result.is_moving.float().mean() < 0.05
