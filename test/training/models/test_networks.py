@@ -28,6 +28,12 @@ CONTENTS: dict[str, dict[str, Any]] = {
     'unet': {'encoder': 'efficientnet_lite0', 'weights': 'random', 'scales': [1]},
     'meter_xxs': {'weights': 'random'},
     'depth_anything': {'weights': 'random', 'size': 'tiny'},
+    'tc_depth': {
+        'encoder': 'efficientnet_lite0_dilated',
+        'weights': 'random',
+        'focal_px': 50.0,
+        'attention': {'pool': 2, 'value_width': None},
+    },
 }
 # Height and width [px] that a kind takes, where it is not the usual.
 SIZES = {'depth_anything': (56, 126)}
