@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from depth_ros.errors import ConfigError
+from torch import nn
+from training.models.autoencoder import AutoEncoder, AutoEncoderConfig
 from training.models.depth_anything_net import DepthAnythingNet, DepthAnythingNetConfig
 from training.models.depth_net import DepthNet, DepthNetConfig
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
-from training.models.network import DepthNetwork, NetworkConfig
+from training.models.network import AnyNetworkConfig
 from training.models.tc_depth import TcDepthConfig, TcDepthNet
 from training.settings import settings
 
@@ -31,13 +33,14 @@ from training.settings import settings
 KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     'unet': (DepthNetConfig, DepthNet),
     'meter_xxs': (MeterNetConfig, MeterDepthNet),
+    'autoencoder': (AutoEncoderConfig, AutoEncoder),
     'depth_anything': (DepthAnythingNetConfig, DepthAnythingNet),
     'tc_depth': (TcDepthConfig, TcDepthNet),
 }
 DEFAULT_KIND = 'unet'
 
 
-def read_network(content: Any) -> NetworkConfig:
+def read_network(content: Any) -> AnyNetworkConfig:
     """
     Return the settings of the kind that ``kind`` names.
 
@@ -48,17 +51,21 @@ def read_network(content: Any) -> NetworkConfig:
     kind = content.get('kind', DEFAULT_KIND)
     if kind not in KINDS:
         raise ConfigError(f'network.kind = {kind!r}: must be one of {", ".join(KINDS)}')
-    config: NetworkConfig = settings(KINDS[kind][0], content, 'network')
+    config: AnyNetworkConfig = settings(KINDS[kind][0], content, 'network')
     return config
 
 
-def make_network(config: NetworkConfig) -> DepthNetwork:
+def network_class(config: AnyNetworkConfig) -> type[nn.Module]:
+    """Return the class of the network that settings describe."""
+    (build,) = (build for kind, build in KINDS.values() if type(config) is kind)
+    return build
+
+
+def make_network(config: AnyNetworkConfig) -> Any:
     """
     Return a fresh network.
 
     :raises ModelError: its weights.
     :raises ValueError: a value of its settings.
     """
-    (build,) = (build for kind, build in KINDS.values() if type(config) is kind)
-    network: DepthNetwork = build(config)
-    return network
+    return network_class(config)(config)
