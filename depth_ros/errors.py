@@ -27,6 +27,10 @@ class RepeatedFrameError(FrameError):
     """The stamp is that of the frame before: a model with a memory cannot use it."""
 
 
+class AlignmentError(FrameError):
+    """A relative model has no scale and shift for this frame yet, or no longer."""
+
+
 class ConfigError(DepthRosError):
     """A setting, a parameter or a command line is wrong: the program does not start."""
 

@@ -25,11 +25,15 @@ from dataclasses import dataclass, field
 import math
 from typing import get_args, Literal
 
-from depth_ros.errors import ConfigError
+from depth_ros.core.geometry import Matrix, transform_from
+from depth_ros.errors import ConfigError, FrameError
 
 Resolution = Literal['camera', 'model']
 DepthEncoding = Literal['32FC1', '16UC1']
 ImageTransport = Literal['raw', 'compressed']
+AlignmentMethod = Literal['none', 'lidar', 'declared']
+
+POSE_NUMBERS = 7
 
 
 def _require(condition: bool, key: str, value: object, rule: str) -> None:
@@ -43,6 +47,83 @@ def _require_choice(key: str, value: str, choices: object) -> None:
 
 def _require_between(key: str, value: float, low: float, high: float) -> None:
     _require(low <= value <= high, key, value, f'must be between {low} and {high}')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignmentConfig:
+    """
+    How the output of a relative model (``affine_inverse_depth``) becomes metres.
+
+    1 / depth = scale * output + shift. Metric models need none of this.
+
+    Fields:
+        method: 'none' there is no relative model; 'lidar' scale and shift follow the LiDAR;
+            'declared' they are those below.
+        scale: [1/m per unit of the output]; 0: not declared.
+        shift: [1/m].
+        lidar_pose: position [m] and quaternion of the LiDAR in the optical frame of the camera,
+            'x y z qx qy qz qw'; empty: from /tf_static.
+        max_time_difference_s: largest gap between a sweep and its image [s].
+        max_age_s: frames later than the newest usable sweep by more are dropped [s].
+        smoothing_s: sweeps before the newest fade with this time [s]; 0: each stands alone.
+        min_points: fewest LiDAR points in the image that give scale and shift.
+
+    """
+
+    method: AlignmentMethod = 'none'
+    scale: float = 0.0
+    shift: float = 0.0
+    lidar_pose: str = ''
+    max_time_difference_s: float = 0.05
+    max_age_s: float = 1.0
+    smoothing_s: float = 0.3
+    min_points: int = 100
+
+    def __post_init__(self) -> None:
+        _require_choice('alignment.method', self.method, AlignmentMethod)
+        self._check_declared()
+        _require_between('alignment.max_time_difference_s', self.max_time_difference_s, 0.001, 1.0)
+        _require_between('alignment.max_age_s', self.max_age_s, 0.05, 60.0)
+        _require_between('alignment.smoothing_s', self.smoothing_s, 0.0, 60.0)
+        _require_between('alignment.min_points', self.min_points, 10, 100_000)
+        if self.lidar_pose:
+            _require(
+                self.method == 'lidar',
+                'alignment.lidar_pose',
+                self.lidar_pose,
+                f"is not used with alignment.method = '{self.method}': leave it empty",
+            )
+            self.camera_T_lidar  # noqa: B018  # raises when it is none
+
+    def _check_declared(self) -> None:
+        line = (self.scale, self.shift)
+        key = 'alignment.scale, alignment.shift'
+        if self.method == 'declared':
+            _require(
+                0 < self.scale < math.inf and math.isfinite(self.shift),
+                key,
+                line,
+                'declare a positive scale and a finite shift, in 1/m',
+            )
+        else:
+            rule = f"are not used with alignment.method = '{self.method}': leave them at 0"
+            _require(line == (0.0, 0.0), key, line, rule)
+
+    @property
+    def camera_T_lidar(self) -> Matrix | None:
+        """Return the pose that ``lidar_pose`` states; None when it is empty."""
+        if not self.lidar_pose:
+            return None
+        rule = "must be 'x y z qx qy qz qw': seven numbers, the quaternion of norm 1"
+        try:
+            numbers = [float(word) for word in self.lidar_pose.split()]
+            if len(numbers) != POSE_NUMBERS:
+                raise ValueError(f'{len(numbers)} numbers')
+            return transform_from(numbers[3:], numbers[:3])
+        except (ValueError, FrameError) as error:
+            raise ConfigError(
+                f'alignment.lidar_pose = {self.lidar_pose!r}: {rule} ({error})'
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +223,7 @@ class NodeConfig:
     queue_size: int = 2
     diagnostics_period_s: float = 1.0
     autostart: bool = True
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
     points: PointsConfig = field(default_factory=PointsConfig)
 

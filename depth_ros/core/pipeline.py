@@ -36,13 +36,15 @@ from depth_ros.core.datatypes import (
 from depth_ros.core.engine_api import Engine, Tensors
 from depth_ros.core.frame_buffer import FrameBuffer, Window
 from depth_ros.core.model_spec import ModelSpec
-from depth_ros.core.postprocess import decode, enlarge
+from depth_ros.core.postprocess import decode, enlarge, focal_ratio, relative_inverse
 from depth_ros.core.preprocess import (
     image_inputs,
     ImageTransform,
     Preprocessor,
     usual_camera,
 )
+from depth_ros.core.scale import ScaleShift
+from depth_ros.core.scale_alignment import Aligner, RelativeFrame, require_aligner
 from depth_ros.errors import FrameError
 import numpy as np
 from numpy.typing import NDArray
@@ -54,14 +56,25 @@ class DepthPipeline:
 
     Not thread-safe: one thread calls ``process``.
 
+    :param aligner: knows the scale and shift of a relative model; None for the others.
     :raises ModelError: the engine's outputs are not what the model states; found by one
-        inference on a black image, which also warms the engine up.
+        inference on a black image, which also warms the engine up. Or a relative model has no
+        aligner.
+    :raises ConfigError: there is an aligner, and nothing that it could align.
     """
 
-    def __init__(self, engine: Engine, model: ModelSpec, config: PipelineConfig) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        model: ModelSpec,
+        config: PipelineConfig,
+        aligner: Aligner | None = None,
+    ) -> None:
+        require_aligner(model, aligner)
         self._engine = engine
         self._model = model
         self._config = config
+        self._aligner = aligner
         self._preprocess = Preprocessor(model.input, mirrored=model.uncertainty.kind == 'flip')
         self._buffer = self._empty_buffer()
         self._camera: CameraModel | None = None
@@ -69,8 +82,10 @@ class DepthPipeline:
         self._grid_wh = self._probe()
 
     def reset(self) -> None:
-        """Drop the temporal state before the next frame."""
+        """Drop the temporal state, and what is known of scale and shift, before the next frame."""
         self._buffer.reset()
+        if self._aligner is not None:
+            self._aligner.reset()
 
     def output_intrinsics(self, camera: CameraModel) -> Intrinsics:
         """Return size and K of what ``process`` returns for this camera."""
@@ -92,6 +107,7 @@ class DepthPipeline:
         :param with_uncertainty: False saves the second pass of models with flip uncertainty.
         :param out: buffers to write into; the estimate's arrays are then these.
         :raises FrameError: image and calibration disagree; the frame is lost, the stream not.
+        :raises AlignmentError: a relative model, and no scale and shift yet for this frame.
         :raises RepeatedFrameError: the stamp of the frame before, for a model with a memory.
         """
         _check_size(frame)
@@ -108,7 +124,8 @@ class DepthPipeline:
         watch.lap()
         outputs = self._infer(window, transform.input_intrinsics(frame.camera.intrinsics))
         watch.lap()
-        is_complete = self._postprocess(outputs, transform, frame.camera, buffers)
+        line = self._line(outputs, transform, frame)
+        is_complete = self._postprocess(outputs, transform, frame.camera, buffers, line)
         image_HW3 = _image_at(rectified_HW3, intrinsics)
         watch.lap()
         return DepthEstimate(
@@ -144,18 +161,37 @@ class DepthPipeline:
         self._buffer.store(outputs)
         return outputs
 
+    def _line(
+        self, outputs: Tensors, transform: ImageTransform, frame: Frame
+    ) -> ScaleShift | None:
+        """Return scale and shift of a relative model's answer; None of the others."""
+        if self._aligner is None:
+            return None
+        camera = frame.camera.intrinsics
+        relative = RelativeFrame(
+            inverse_hw=relative_inverse(outputs, self._model),
+            focal_ratio=focal_ratio(self._model, transform.input_focal_px(camera)),
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            camera=camera,
+            transform=transform,
+        )
+        return self._aligner.align(relative)
+
     def _postprocess(
         self,
         outputs: Tensors,
         transform: ImageTransform,
         camera: CameraModel,
         buffers: OutputBuffers,
+        line: ScaleShift | None,
     ) -> bool:
         grid = decode(
             outputs,
             self._model,
             focal_px=transform.input_focal_px(camera.intrinsics),
             with_uncertainty=buffers.uncertainty_HW is not None,
+            line=line,
         )
         depth_HW, sigma_HW = buffers.depth_HW, buffers.uncertainty_HW
         unseen_HW = self._unseen(depth_HW.shape)
@@ -185,7 +221,8 @@ class DepthPipeline:
             tensor, transform = self._preprocess(frame.image_HW3, with_mirror=with_mirror)
             outputs = self._infer(self._buffer.push(frame, tensor), camera)
         focal_px = transform.input_focal_px(camera)
-        grid = decode(outputs, self._model, focal_px=focal_px, with_uncertainty=False)
+        line = None if self._aligner is None else ScaleShift(scale=1.0, shift=0.0)
+        grid = decode(outputs, self._model, focal_px=focal_px, with_uncertainty=False, line=line)
         self._buffer = self._empty_buffer()
         height, width = grid.depth_hw.shape
         return width, height

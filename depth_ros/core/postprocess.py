@@ -31,6 +31,7 @@ import cv2
 from depth_ros.core.engine_api import Tensors
 from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.preprocess import ImageTransform
+from depth_ros.core.scale import ScaleShift
 from depth_ros.errors import ModelError
 import numpy as np
 from numpy.typing import NDArray
@@ -72,21 +73,38 @@ class DepthGrid:
     is_in_range: bool
 
 
+def focal_ratio(model: ModelSpec, focal_px: float) -> float:
+    """Return what metres are multiplied by on a camera with this fx at the input size [px]."""
+    return 1.0 if model.output.focal_px is None else focal_px / model.output.focal_px
+
+
+def relative_inverse(outputs: Tensors, model: ModelSpec) -> F32:
+    """Return a relative model's inverse depth of the first image, (h, w), of no unit."""
+    name = model.output.name
+    return np.asarray(_as_bhw(outputs[name], name)[0] * np.float32(model.output.scale), np.float32)
+
+
 def decode(
-    outputs: Tensors, model: ModelSpec, *, focal_px: float, with_uncertainty: bool
+    outputs: Tensors,
+    model: ModelSpec,
+    *,
+    focal_px: float,
+    with_uncertainty: bool,
+    line: ScaleShift | None = None,
 ) -> DepthGrid:
     """
     Return depth and sigma in metres on the network's grid.
 
     :param focal_px: fx of the camera at the network's input size [px]; depth is multiplied by
         focal_px / card focal_px where the card states one.
-    :raises ModelError: the output has no metres (affine-invariant), or an unusable shape.
+    :param line: scale and shift of a relative model (affine_inverse_depth); None of the others.
+    :raises ModelError: an unusable shape, or a relative output without a line.
     """
-    ratio = 1.0 if model.output.focal_px is None else focal_px / model.output.focal_px
+    ratio = focal_ratio(model, focal_px)
     raw_bhw = _as_bhw(outputs[model.output.name], model.output.name)
-    depth_bhw = _metres(raw_bhw, model, ratio)
+    depth_bhw = _metres(raw_bhw, model, ratio, line)
     unknown = np.isnan(depth_bhw[0])
-    sigma_hw = _sigma(outputs, depth_bhw, model, ratio) if with_uncertainty else None
+    sigma_hw = _sigma(outputs, depth_bhw, model, ratio, line) if with_uncertainty else None
     if sigma_hw is not None:
         unknown |= np.isnan(sigma_hw)
     low, high = model.output.min_depth_m * ratio, model.output.max_depth_m * ratio
@@ -148,22 +166,28 @@ def _as_bhw(raw: NDArray[np.float32], name: str) -> F32:
     )
 
 
-def _metres(raw_bhw: F32, model: ModelSpec, ratio: float) -> F32:
+def _metres(raw_bhw: F32, model: ModelSpec, ratio: float, line: ScaleShift | None) -> F32:
     kind, scale = model.output.kind, model.output.scale
     if kind == 'metric_depth':
         return raw_bhw * np.float32(scale * ratio)
-    if kind == 'inverse_depth':
-        # Zero or negative inverse depth is beyond any range.
-        farthest = 1.0 / (model.output.max_depth_m * OVERSHOOT)
-        inverse: F32 = np.maximum(raw_bhw * np.float32(scale), np.float32(farthest))
-        return np.asarray(ratio / inverse, np.float32)
-    raise ModelError(
-        f"output.kind = '{kind}' of model '{model.name}' has no metres: "
-        'use a metric model, or align the output first'
-    )
+    if kind == 'affine_inverse_depth':
+        if line is None:
+            raise ModelError(f"output.kind = '{kind}' of model '{model.name}' has no metres")
+        inverse = raw_bhw * np.float32(scale * line.scale) + np.float32(line.shift)
+    else:
+        inverse = raw_bhw * np.float32(scale)
+    # Zero or negative inverse depth is beyond any range.
+    farthest = 1.0 / (model.output.max_depth_m * OVERSHOOT)
+    return np.asarray(ratio / np.maximum(inverse, np.float32(farthest)), np.float32)
 
 
-def _sigma(outputs: Tensors, depth_bhw: F32, model: ModelSpec, ratio: float) -> F32 | None:
+def _sigma(
+    outputs: Tensors,
+    depth_bhw: F32,
+    model: ModelSpec,
+    ratio: float,
+    line: ScaleShift | None,
+) -> F32 | None:
     spec = model.uncertainty
     if spec.kind == 'none':
         return None
@@ -175,8 +199,21 @@ def _sigma(outputs: Tensors, depth_bhw: F32, model: ModelSpec, ratio: float) -> 
     else:
         log_scale = _as_bhw(outputs[spec.name or ''], spec.name or '')[0]
         clamped = np.clip(log_scale, -MAX_LOG_SCALE, MAX_LOG_SCALE)
-        sigma_hw = np.exp(clamped) * np.float32(spec.temperature * SQRT2 * ratio)
+        unit = ratio if line is None else _metres_per_unit(outputs, model, depth_bhw, ratio, line)
+        sigma_hw = np.exp(clamped) * np.asarray(spec.temperature * SQRT2 * unit, np.float32)
     return np.asarray(np.maximum(sigma_hw, MIN_SIGMA_M), np.float32)
+
+
+def _metres_per_unit(
+    outputs: Tensors, model: ModelSpec, depth_bhw: F32, ratio: float, line: ScaleShift
+) -> F32:
+    """
+    Return the slope of metres D over a relative model's own depth d = 1 / x.
+
+    D = ratio / (scale x + shift), so that dD/dd = scale x^2 D^2 / ratio.
+    """
+    x_hw = relative_inverse(outputs, model)
+    return np.asarray(line.scale / ratio * (x_hw * depth_bhw[0]) ** 2, np.float32)
 
 
 def _sky(outputs: Tensors, model: ModelSpec) -> Mask | None:

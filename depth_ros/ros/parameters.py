@@ -85,6 +85,35 @@ NOTES: dict[str, Note] = {
         text='Configure and activate at the start. false: wait for a lifecycle manager.',
         is_read_only=True,
     ),
+    'alignment.method': Note(
+        text="How a relative model becomes metres: 'none' (a metric model), 'lidar' (scale and "
+        "shift follow PointCloud2 on lidar) or 'declared' (by the two below)."
+    ),
+    'alignment.scale': Note(
+        text='Declared scale [1/m per unit of the output]: 1 / depth = scale * output + shift; '
+        '0: not declared.'
+    ),
+    'alignment.shift': Note(text='Declared shift [1/m].'),
+    'alignment.lidar_pose': Note(
+        text="Pose of the LiDAR in the camera's optical frame, 'x y z qx qy qz qw' [m]; empty: "
+        'from /tf_static.'
+    ),
+    'alignment.max_time_difference_s': Note(
+        text='Largest gap between a LiDAR sweep and its image [s].', low=0.001, high=1.0
+    ),
+    'alignment.max_age_s': Note(
+        text='Frames later than the newest usable sweep by more are dropped [s].',
+        low=0.05,
+        high=60.0,
+    ),
+    'alignment.smoothing_s': Note(
+        text='Sweeps before the newest fade with this time [s]; 0: each stands alone.',
+        low=0.0,
+        high=60.0,
+    ),
+    'alignment.min_points': Note(
+        text='Fewest LiDAR points in the image that give scale and shift.', low=10, high=100_000
+    ),
     'depth.encoding': Note(
         text="Encoding of depth/image_rect: '32FC1' [m, NaN unknown] or '16UC1' [mm, 0 unknown "
         'or beyond 65.535 m].',

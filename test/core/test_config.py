@@ -16,7 +16,13 @@
 
 import math
 
-from depth_ros.core.config import DepthConfig, NodeConfig, PipelineConfig, PointsConfig
+from depth_ros.core.config import (
+    AlignmentConfig,
+    DepthConfig,
+    NodeConfig,
+    PipelineConfig,
+    PointsConfig,
+)
 from depth_ros.errors import ConfigError
 import pytest
 
@@ -63,3 +69,42 @@ def test_pipeline_part_follows_the_depth_resolution():
 def test_value_out_of_range_is_refused(make, named):
     with pytest.raises(ConfigError, match=named):
         make()
+
+
+def test_declared_alignment_needs_a_positive_scale():
+    assert AlignmentConfig(method='declared', scale=0.1, shift=-0.01).scale == 0.1
+    for scale, shift in ((0.0, 0.0), (-1.0, 0.0), (math.inf, 0.0), (1.0, math.nan)):
+        with pytest.raises(ConfigError, match='declare a positive scale and a finite shift'):
+            AlignmentConfig(method='declared', scale=scale, shift=shift)
+
+
+@pytest.mark.parametrize('method', ['none', 'lidar'])
+def test_declared_scale_is_not_ignored_by_another_method(method):
+    with pytest.raises(ConfigError, match=f"not used with alignment.method = '{method}'"):
+        AlignmentConfig(method=method, scale=0.1)
+
+
+def test_pose_of_the_lidar_is_seven_numbers():
+    config = AlignmentConfig(method='lidar', lidar_pose='1 2 3 0 0 0 1')
+    assert config.camera_T_lidar[:3, 3].tolist() == [1.0, 2.0, 3.0]
+    assert AlignmentConfig(method='lidar').camera_T_lidar is None
+    for text in ('1 2 3', '1 2 3 0 0 0 x', '1 2 3 0 0 0 2', '1 2 3 0 0 0 1 0', '1 nan 3 0 0 0 1'):
+        with pytest.raises(ConfigError, match=r'alignment.lidar_pose = .* seven numbers'):
+            AlignmentConfig(method='lidar', lidar_pose=text)
+    with pytest.raises(ConfigError, match=r"not used with alignment\.method = 'none'"):
+        AlignmentConfig(lidar_pose='1 2 3 0 0 0 1')
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('method', 'radar'),
+        ('max_time_difference_s', 0.0),
+        ('max_age_s', math.nan),
+        ('smoothing_s', -0.1),
+        ('min_points', 9),
+    ],
+)
+def test_alignment_value_out_of_range_is_refused_by_name(key, value):
+    with pytest.raises(ConfigError, match=f'alignment.{key} = '):
+        AlignmentConfig(**{key: value})

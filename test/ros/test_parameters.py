@@ -134,7 +134,9 @@ def test_unknown_parameters_are_named_with_the_closest_known() -> None:
     )
     assert sentences[0] == "parameter 'modell' does not exist: did you mean 'model'?"
     assert sentences[1] == "parameter 'stride' does not exist: did you mean 'points.stride'?"
-    assert sentences[2].startswith("parameter 'zzz' does not exist: there are ['autostart'")
+    assert sentences[2].startswith(
+        "parameter 'zzz' does not exist: there are ['alignment.lidar_pose'"
+    )
     assert len(sentences) == 3
 
 
