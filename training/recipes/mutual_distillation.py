@@ -125,10 +125,10 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
         if VIDEO not in kinds:
             keys = (field.name for field in fields(VideoOptions))
             refuse_unused(self, pair, *keys, 'max_sigma_photometric')
-        elif self.photometric == 'plain':
+        elif self.photometric != 'nll':
             raise ConfigError(
-                'photometric = plain: a video branch then learns no uncertainty to teach by; '
-                'use nll'
+                f'photometric = {self.photometric}: a video branch then learns no uncertainty '
+                'to teach by; use nll'
             )
         if SUPERVISED not in kinds:
             keys = (field.name for field in fields(LidarOptions))

@@ -31,7 +31,7 @@ LOSSES = ('nll', 'l1_nll')
 SPACES = ('metres', 'log')
 FILTERS = ('off', 'fixed_residual', 'hinge')
 POSES = ('network', 'odometry')
-PHOTOMETRIC = ('plain', 'nll')
+PHOTOMETRIC = ('plain', 'hard', 'nll')
 SMOOTHNESS_ORDERS = (1, 2)
 MAX_FEATURE_SCALES = 3
 # Features have no bound: beside a photometric error, which is below one, they count little.
@@ -159,8 +159,9 @@ class VideoOptions:
         pose: motion from a ``network`` that is trained with it, or from the dataset's
             ``odometry``: then depth is metric, and frames without poses are left out.
         pose_encoder, pose_weights: of that network, as in ``training.models.encoders``.
-        photometric: the error itself (``plain``), or its likelihood under the learned sigma
-            (``nll``; sigma is then in units of the photometric error, not in metres).
+        photometric: the error itself (``plain``), of what the auto-mask leaves alone
+            (``hard``), or its likelihood under the learned sigma (``nll``; sigma is then in
+            units of the photometric error, not in metres).
         photometric_weight: of that term; 0: off, which ``feature_metric`` has to replace.
         auto_mask: pixels that look better when nothing moves do not train.
         feature_metric: pictures are compared by the features of a network too; null: off.
@@ -190,6 +191,8 @@ class VideoOptions:
             raise ConfigError(f'smoothness_order = {self.smoothness_order}: must be 1 or 2')
         if not self.smoothness_weight:
             refuse_unused(self, 'smoothness_weight = 0', 'smoothness_order')
+        if self.photometric == 'hard' and not self.auto_mask:
+            raise ConfigError('photometric = hard: has no mask with auto_mask = False; use plain')
         if not self.photometric_weight:
             self._refuse_without_photometric()
         if self.pose == 'odometry':
@@ -210,7 +213,7 @@ class VideoOptions:
                 'photometric_weight = 0: with photometric = nll nothing would train sigma; give '
                 'it a weight, or use plain where the recipe allows it'
             )
-        refuse_unused(self, 'photometric_weight = 0', 'auto_mask')
+        refuse_unused(self, 'photometric_weight = 0', 'auto_mask', 'photometric')
 
     @property
     def feature_weight(self) -> float:

@@ -86,6 +86,8 @@ def part(batch: Batch, rows: Sequence[int]) -> Batch:
     values: dict[str, Any] = {}
     for key in Batch.__dataclass_fields__:
         value = getattr(batch, key)
+        if value is None:
+            continue
         chosen = value[list(rows)] if isinstance(value, Tensor) else [value[row] for row in rows]
         values[key] = chosen if isinstance(value, Tensor) else tuple(chosen)
     return Batch(**values)
@@ -176,10 +178,11 @@ class TrueMotion(nn.Module):
         this_T_previous = torch.linalg.inv(PREVIOUS_T_TARGET)
         rows = [this_T_previous] * count + [NEXT_T_TARGET] * count
         translation = torch.stack([row[:3, 3] for row in rows])
-        return Motion(torch.stack([_vector(row) for row in rows]), self.scale * translation)
+        return Motion(torch.stack([vector(row) for row in rows]), self.scale * translation)
 
 
-def _vector(a_T_b: Tensor) -> Tensor:
+def vector(a_T_b: Tensor) -> Tensor:
+    """Return the axis-angle of a rotation [rad]."""
     rotation = a_T_b[:3, :3]
     angle = torch.arccos((rotation.trace() - 1) / 2)
     axis = torch.stack(

@@ -60,7 +60,7 @@ def test_bad_lidar_option_is_named(options: dict[str, Any], message: str) -> Non
     ('options', 'message'),
     [
         ({'pose': 'gps'}, "pose = 'gps': must be one of network, odometry"),
-        ({'photometric': 'ssim'}, "photometric = 'ssim': must be one of plain, nll"),
+        ({'photometric': 'ssim'}, "photometric = 'ssim': must be one of plain, hard, nll"),
         ({'photometric_weight': -1.0}, 'photometric_weight = -1.0: must be zero or more'),
         ({'photometric_weight': 0.0}, 'photometric_weight = 0: without feature_metric nothing'),
         (
@@ -70,6 +70,14 @@ def test_bad_lidar_option_is_named(options: dict[str, Any], message: str) -> Non
         (
             {'photometric_weight': 0.0, 'feature_metric': FEATURES, 'auto_mask': False},
             'auto_mask = False: has no effect with photometric_weight = 0',
+        ),
+        (
+            {'photometric': 'hard', 'auto_mask': False},
+            'photometric = hard: has no mask with auto_mask = False; use plain',
+        ),
+        (
+            {'photometric_weight': 0.0, 'feature_metric': FEATURES, 'photometric': 'hard'},
+            'photometric = hard: has no effect with photometric_weight = 0',
         ),
         ({'smoothness_order': 3}, 'smoothness_order = 3: must be 1 or 2'),
         (

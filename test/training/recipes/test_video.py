@@ -27,10 +27,13 @@ from test.training.recipes.batches import (
     plane_batch,
     POSE_NET,
     POSES,
+    SCENE,
     TrueMotion,
     truth,
+    vector,
     WIDTH,
 )
+from test.training.scenes import motion
 from typing import Any
 
 import pytest
@@ -52,9 +55,10 @@ SAMPLING_ERROR = 2e-3
 
 def video_of(scale: float = 1.0, **options: Any) -> Video:
     """Return video terms by odometry, or by a network that knows the motion."""
+    offsets = options.pop('offsets', (-1, 1))
     if options.get('pose') == 'odometry':
-        return Video(VideoOptions(**options))
-    video = Video(VideoOptions(**{**POSE_NET, **options}))
+        return Video(VideoOptions(**options), offsets)
+    video = Video(VideoOptions(**{**POSE_NET, **options}), offsets)
     video.pose_net = TrueMotion(scale)
     return video
 
@@ -256,3 +260,84 @@ def test_tie_break_belongs_to_the_frame_and_not_to_its_row() -> None:
     assert terms_of(video, truth(), alone(changed, 0))['photometric'].value.item() == whole
     changed = replace(batch, seeds=(*batch.seeds[:2], 7))
     assert terms_of(video, truth(), alone(changed, 0))['photometric'].value.item() != whole
+
+
+# --- Other neighbours than the two beside the frame ------------------------------------------
+
+BEFORE_T_PREVIOUS = motion((0.002, -0.008, 0.003), (-0.03, 0.02, 0.4))
+
+
+def past_batch(count: int = 2) -> Batch:
+    """Return frames with the two before them as neighbours, at odd distances in time."""
+    batch = plane_batch(count)
+    poses = torch.stack((POSES[0], BEFORE_T_PREVIOUS @ POSES[0]))
+    pictures = torch.cat([SCENE.picture(pose) for pose in poses])
+    return replace(
+        batch,
+        neighbour_BN3HW=pictures.repeat(count, 1, 1, 1, 1),
+        neighbour_T_this_BN44=poses.repeat(count, 1, 1, 1),
+        gap_s_BN=torch.tensor([[-0.1, -0.25]], dtype=torch.float64).repeat(count, 1),
+    )
+
+
+class PastMotion(TrueMotion):
+    """A pose network that knows how the camera moved before: earliest pair first."""
+
+    def forward(self, earlier_B3HW: Tensor, later_B3HW: Tensor) -> Motion:
+        count = len(earlier_B3HW) // 2
+        steps = [torch.linalg.inv(pose) for pose in (BEFORE_T_PREVIOUS, POSES[0])]
+        rows = [step for step in steps for _ in range(count)]
+        translation = torch.stack([row[:3, 3] for row in rows])
+        return Motion(torch.stack([vector(row) for row in rows]), self.scale * translation)
+
+
+@pytest.mark.parametrize('options', [ODOMETRY, {}])
+def test_true_past_costs_nothing_and_others_do(options: dict[str, Any]) -> None:
+    video, batch = video_of(**options, offsets=(-1, -2)), past_batch()
+    if not options:
+        video.pose_net = PastMotion()
+    right = terms_of(video, truth(), batch)['photometric']
+    assert right.value.item() < SAMPLING_ERROR
+    wrong = terms_of(video, constant(4.0), batch)['photometric'].value.item()
+    assert wrong > 5 * right.value.item()
+
+
+def test_motion_through_the_past_is_chained_and_measured_pair_by_pair() -> None:
+    video, batch = video_of(offsets=(-1, -2)), past_batch(1)
+    video.pose_net = PastMotion(2.0)
+    colored = Colored(batch.image_B3HW, batch.neighbour_BN3HW)
+    watched = video.watched(truth()(batch.image_B3HW), video(batch, colored), batch)
+    assert watched is not None
+    doubled = [pose.clone() for pose in (BEFORE_T_PREVIOUS, POSES[0])]
+    for pose in doubled:
+        pose[:3, 3] *= 2
+    poses = torch.stack(watched.scene.poses, dim=1)[0]
+    expected = torch.stack((doubled[1], doubled[0] @ doubled[1]))
+    torch.testing.assert_close(poses.detach(), expected)
+    # Twice too long: each pair is wrong by its own length.
+    travel = terms_of(video, truth(), batch)['travel']
+    lengths = [BEFORE_T_PREVIOUS[:3, 3].norm(), POSES[0][:3, 3].norm()]
+    assert travel.value.item() == pytest.approx(float(torch.stack(lengths).mean()))
+    blind = replace(
+        batch,
+        has_pose_BN=torch.zeros_like(batch.has_pose_BN),
+        speed_mps_B=torch.tensor([4.0], dtype=torch.float64),
+    )
+    found = terms_of(video, truth(), blind)['travel'].value.item()
+    errors = [abs(2 * lengths[0] - 4.0 * 0.15), abs(2 * lengths[1] - 4.0 * 0.1)]
+    assert found == pytest.approx(float(sum(errors)) / 2)
+
+
+def test_past_without_the_frame_between_is_refused() -> None:
+    with pytest.raises(ValueError, match='every frame between them and 0 is needed'):
+        Video(VideoOptions(**ODOMETRY), (-2, 1))
+
+
+def test_hard_mask_leaves_out_what_stands_still() -> None:
+    batch = plane_batch()
+    hard = terms_of(video_of(**ODOMETRY, photometric='hard'), constant(5.0), batch)['photometric']
+    nll = terms_of(video_of(**ODOMETRY, photometric='nll'), constant(5.0), batch)['photometric']
+    # At sigma = 1 the likelihood is the error.
+    assert (hard.value.item(), hard.count) == (pytest.approx(nll.value.item()), nll.count)
+    still_terms = terms_of(video_of(**ODOMETRY, photometric='hard'), constant(5.0), still(batch))
+    assert 'photometric' not in still_terms
