@@ -16,9 +16,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
-from training.ranks import Ranks, TrainingError
+from training.ranks import leave, Ranks, TrainingError
 
 
 def test_single_process_hears_itself() -> None:
@@ -41,6 +45,40 @@ def test_single_process_shares_nothing() -> None:
     assert tensor.tolist() == [1.0, 1.0, 1.0]
 
 
+HELD = (
+    'import sys, threading, time\n'
+    'from training.ranks import leave\n'
+    'class Late:\n'
+    '    def __del__(self):\n'
+    '        print("collected")\n'
+    'late = Late(); late.itself = late; del late\n'
+    # Like a thread of a library that outlives what the program knows of.
+    'threading.Thread(target=time.sleep, args=(60,)).start()\n'
+    'print("said", end="")\n'
+    'leave(int(sys.argv[1]))\n'
+)
+
+
+@pytest.mark.parametrize('status', [0, 1, 143])
+def test_process_that_trained_with_others_leaves_with_its_status_at_once(status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, '-c', HELD, str(status)],
+        env={**os.environ, 'WORLD_SIZE': '2'},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, 'saidcollected\n', '')
+
+
+def test_process_alone_leaves_as_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    with pytest.raises(SystemExit) as end:
+        leave(3)
+    assert end.value.code == 3
+
+
 def work(rank: int, port: int, results: object) -> None:
     """Let process 1 abort where the others exchange."""
     from torch import distributed
@@ -61,7 +99,11 @@ def work(rank: int, port: int, results: object) -> None:
         found.append(str(error))
     ranks.wait()
     results.put((rank, found))  # type: ignore[attr-defined]
+    results.close()  # type: ignore[attr-defined]
+    results.join_thread()  # type: ignore[attr-defined]
     distributed.destroy_process_group()
+    os.environ['WORLD_SIZE'] = '3'
+    leave(0)
 
 
 @pytest.mark.slow
