@@ -15,9 +15,9 @@
 """
 Image encoders under one interface, each imported when it is chosen.
 
-``weights`` is 'random', 'imagenet', or a path: a file of tensors, or for ResNet a folder that
-transformers wrote. Not every encoder finds ImageNet weights by itself; those that do not say
-where the file is published.
+``weights`` is 'random', 'imagenet', or a path: a file of ``training.pretrain``, a published file
+of tensors, or for ResNet a folder that transformers wrote. Not every encoder finds ImageNet
+weights by itself; those that do not say where the file is published.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 import math
-from typing import Protocol
+from pathlib import Path
+from typing import cast, Protocol
 
 from depth_ros.errors import ModelError
 import torch
 from torch import nn, Tensor
+from training.models.encoder_file import load_encoder, read_encoder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -130,12 +132,16 @@ def make_encoder(name: str, weights: str) -> Encoder:
     """
     if name not in ENCODERS:
         raise ModelError(f"encoder '{name}': must be one of {sorted(ENCODERS)}")
+    own = None if weights in (RANDOM, IMAGENET) else read_encoder(Path(weights))
     try:
-        return ENCODERS[name](weights)
+        encoder = ENCODERS[name](weights if own is None else RANDOM)
     except ImportError as error:
         raise ModelError(
             f"encoder '{name}' needs the package {error.name}: pip install '.[train]'"
         ) from error
+    if own is not None:
+        load_encoder(cast(nn.Module, encoder), name, own, weights)
+    return encoder
 
 
 def published_state(
