@@ -62,6 +62,7 @@ class Job:
     prediction: Prediction | None = None
     reason: str = ''
     detail: str = ''
+    is_held_reset: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -212,7 +213,13 @@ def _predicted(place: int, item: Item, predictor: Predictor, times: PassTimes) -
     try:
         prediction = predictor.predict(item.frame)
     except NotPredicted as refusal:
-        return Job(place=place, item=item, reason=refusal.reason, detail=refusal.detail)
+        return Job(
+            place=place,
+            item=item,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            is_held_reset=refusal.is_reset,
+        )
     times.frames += 1
     if prediction.times is not None:
         times.engine_ns += prediction.times.infer_ns

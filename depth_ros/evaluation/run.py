@@ -55,7 +55,7 @@ from depth_ros.evaluation.report import (
     write_pages,
     write_pictures,
 )
-from depth_ros.evaluation.scoring import FrameScorer, NO_TRUTH, skip_record
+from depth_ros.evaluation.scoring import FrameScorer, HELD_RESET, NO_TRUTH, skip_record
 from depth_ros.evaluation.session import Session
 from depth_ros.evaluation.sources import PipelinePredictor, Predictor, RecordedPredictor
 from depth_ros.evaluation.topics import bag_facts
@@ -263,6 +263,8 @@ class _Run:
             if prediction is None:
                 record = skip_record(item.index, item.stamp_ns, job.reason, job.detail)
                 record['dropped_sweeps'] = item.dropped_sweeps
+                if job.is_held_reset:
+                    record[HELD_RESET] = True
                 if job.place >= done:
                     session.take(record, None, None)
                 return

@@ -45,6 +45,8 @@ Record = dict[str, Any]
 SCORED = 'scored'
 # Only checked, and why: there is nothing to score against in the whole bag.
 NO_TRUTH = 'no truth in this run'
+# Key of the records of frames that were held back and with which the model's memory began anew.
+HELD_RESET = 'held_reset'
 # Frames further apart are not compared with each other.
 MAX_GAP_NS = 500_000_000
 

@@ -27,7 +27,7 @@ from depth_ros.evaluation.config import EvaluationConfig, NS_PER_MS
 from depth_ros.evaluation.figures import Snapshot
 from depth_ros.evaluation.files import FrameTable
 from depth_ros.evaluation.journal import Journal
-from depth_ros.evaluation.scoring import Record, SCORED
+from depth_ros.evaluation.scoring import HELD_RESET, Record, SCORED
 from depth_ros.evaluation.totals import Totals
 
 SHOTS_FOLDER = 'unfinished'
@@ -49,13 +49,22 @@ class Session:
         self._table = table
         # Places of frames that a resumed run has to look at again, to know what came before.
         self._context: deque[int] = deque(maxlen=max(CONTEXT_FRAMES, config.accumulated_sweeps))
-        self._last_reset = 0
+        # Places where the model's memory began anew: the last one before the context, and later.
+        self._resets: deque[int] = deque()
         self._restore()
 
     def resume_at(self, *, is_stateful: bool) -> int:
-        """Return the place of the first frame whose prediction is needed."""
-        first = self._context[0] if len(self._context) == self._context.maxlen else 0
-        return min(first, self._last_reset) if is_stateful else first
+        """
+        Return the place of the first frame that the model has to see.
+
+        A model with a memory begins where that memory began, so that every prediction which is
+        looked at again, also one before the last reset, is what it was.
+        """
+        first = self._context_start()
+        return max((r for r in self._resets if r <= first), default=0) if is_stateful else first
+
+    def _context_start(self) -> int:
+        return self._context[0] if len(self._context) == self._context.maxlen else 0
 
     def _restore(self) -> None:
         """Take over what a run that was killed has done."""
@@ -72,8 +81,10 @@ class Session:
     def _note_context(self, record: Record) -> None:
         if 'since_reset' in record:
             self._context.append(self.done)
-            if record['since_reset'] == 0:
-                self._last_reset = self.done
+        if record.get('since_reset') == 0 or HELD_RESET in record:
+            self._resets.append(self.done)
+        while len(self._resets) > 1 and self._resets[1] <= self._context_start():
+            self._resets.popleft()
 
     def take(
         self, record: Record, shot: Snapshot | None, intrinsics: Intrinsics | None

@@ -39,12 +39,17 @@ INFO_NAME = 'camera_info'
 
 
 class NotPredicted(Exception):  # noqa: N818  (it is no error of the program)
-    """There is no prediction for this frame; the reason, and more for the table of frames."""
+    """
+    There is no prediction for this frame; the reason, and more for the table of frames.
 
-    def __init__(self, reason: str, detail: str = '') -> None:
+    ``is_reset``: the model has seen the frame, as the first one of a new memory.
+    """
+
+    def __init__(self, reason: str, detail: str = '', *, is_reset: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+        self.is_reset = is_reset
 
 
 class Predictor(Protocol):
@@ -91,7 +96,10 @@ class PipelinePredictor:
         except FrameError as error:
             raise NotPredicted('refused by the pipeline', str(error)) from error
         if estimate.is_held:
-            raise NotPredicted('held: too little past after a reset of the temporal state')
+            raise NotPredicted(
+                'held: too little past after a reset of the temporal state',
+                is_reset=estimate.reset is not None,
+            )
         return Prediction.of(estimate)
 
 

@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 from test.engines.graphs import memory_card, memory_file
-from test.evaluation.scenes import Drive, write_drive, write_model
+from test.evaluation.scenes import Drive, stamp_of, write_drive, write_model
 import threading
 
 from depth_ros.core.metrics import ScoreRules
@@ -151,6 +151,52 @@ def test_resumed_run_of_a_model_with_memory_has_the_same_result(bag, tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             run(bag, model, tmp_path / 'parts')
     assert numbers(run(bag, model, tmp_path / 'parts', resume=True).result) == numbers(whole)
+
+
+def remembering(folder: Path, **changes) -> Path:
+    """Write a model with a memory; a missing image is a gap that drops it."""
+    path = memory_file(folder / 'memory.onnx')
+    card = memory_card()
+    rules = {'max_gap_ms': 150.0, **changes}
+    write_card(path, replace(card, temporal=replace(card.temporal, **rules)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('first_frames', 'done', 'first'),
+    [('publish', 9, 0), ('publish', 15, 9), ('hold', 16, 9)],
+)
+def test_resume_around_a_reset_does_not_change_what_the_model_remembers(
+    tmp_path, monkeypatch, first_frames, done, first
+):
+    # Images 8 and 16 are missing: the memory is dropped after them.
+    drive = Drive(frames=20, damaged=(8, 16), speed=0.2)
+    bag = write_drive(tmp_path / 'drive', drive)
+    model = remembering(tmp_path, first_frames=first_frames, warmup_frames=2)
+    whole = run(bag, model, tmp_path / 'whole', is_overlapped=False).result
+    with monkeypatch.context() as patch:
+        stop_after(patch, done)
+        with pytest.raises(KeyboardInterrupt):
+            run(bag, model, tmp_path / 'parts')
+    with monkeypatch.context() as patch:
+        calls = stop_after(patch, 100)
+        resumed = run(bag, model, tmp_path / 'parts', resume=True).result
+    assert numbers(resumed) == numbers(whole)
+    # From the last reset before the first image that is needed, but not from the beginning.
+    assert calls[0] == stamp_of(first)
+
+
+def test_clip_that_is_shorter_than_the_memory_is_held_back_with_the_reason(tmp_path):
+    bag = write_drive(tmp_path / 'drive', Drive(frames=3))
+    model = remembering(tmp_path, first_frames='hold', warmup_frames=9)
+    with pytest.raises(ReportError, match=r'3 x held: too little past after a reset'):
+        run(bag, model, tmp_path / 'run')
+
+
+def test_clip_that_is_shorter_than_the_memory_is_scored_where_the_card_publishes(tmp_path):
+    bag = write_drive(tmp_path / 'drive', Drive(frames=3))
+    model = remembering(tmp_path, first_frames='publish', warmup_frames=9)
+    assert run(bag, model, tmp_path / 'run').result['frames']['scored'] == 3
 
 
 def test_resume_of_another_protocol_is_refused_with_the_difference(
