@@ -23,7 +23,7 @@ the validation drives choose nothing. docs/ablation.md holds what came out.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 import csv
 from dataclasses import dataclass
 import json
@@ -36,7 +36,7 @@ from typing import Any
 
 from benchmarks.ablation_scores import scores_of
 from benchmarks.ablation_table import csv_text, markdown
-from benchmarks.ablation_variants import variant_config, VARIANTS
+from benchmarks.ablation_variants import Variant, variant_config, VARIANTS
 from depth_ros.errors import ConfigError, DepthRosError
 import torch
 from training.checkpoint import LAST
@@ -53,6 +53,10 @@ STEPS, SEEDS = 140, 3
 EXIT_ERROR = 1
 # What training.train returns after Ctrl-C, and this program too.
 EXIT_INTERRUPTED = 130
+
+
+# Scores of a checkpoint on a dataset: by branch, then by kind, then by name.
+ScoresOf = Callable[[Path, Path], dict[str, dict[str, dict[str, float | None]]]]
 
 
 class AblationError(DepthRosError):
@@ -74,21 +78,23 @@ class Run:
         return (self.folder / SCORES_FILE).exists()
 
 
-def planned_runs(given: argparse.Namespace) -> list[Run]:
+def planned_runs(
+    given: argparse.Namespace, variants: Mapping[str, Variant] = VARIANTS
+) -> list[Run]:
     """
     Return all runs, seed after seed, so that whatever is finished can be compared.
 
     :raises DepthRosError: a name, the config, or the dataset.
     """
-    unknown = [name for name in given.variants if name not in VARIANTS]
+    unknown = [name for name in given.variants if name not in variants]
     if unknown:
-        raise ConfigError(f'--variants {unknown[0]}: must be of {", ".join(VARIANTS)}')
+        raise ConfigError(f'--variants {unknown[0]}: must be of {", ".join(variants)}')
     base = read_yaml(given.config)
     runs = []
     for seed in range(given.seeds):
         for name in given.variants:
             content = variant_config(
-                VARIANTS[name], base, given.data, steps=given.steps, seed=seed
+                variants[name], base, given.data, steps=given.steps, seed=seed
             )
             plan = yaml.safe_dump(content, sort_keys=False)
             folder = given.out / name / f'seed_{seed}'
@@ -130,7 +136,7 @@ def train(run: Run, given: argparse.Namespace) -> int:
         ).returncode
 
 
-def finish(run: Run, data: Path, wall_s: float) -> None:
+def finish(run: Run, data: Path, wall_s: float, scores: ScoresOf = scores_of) -> None:
     """
     Score the last checkpoint and write what the table needs.
 
@@ -145,7 +151,7 @@ def finish(run: Run, data: Path, wall_s: float) -> None:
         'steps': steps,
         'wall_s': round(wall_s, 1),
         'threads': torch.get_num_threads(),
-        'scores': scores_of(folder / LAST, data),
+        'scores': scores(folder / LAST, data),
     }
     write_whole(run.folder / SCORES_FILE, _json(content))
 
@@ -155,7 +161,7 @@ def _json(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + '\n').encode()
 
 
-def make(runs: Sequence[Run], given: argparse.Namespace) -> int:
+def make(runs: Sequence[Run], given: argparse.Namespace, scores: ScoresOf = scores_of) -> int:
     """
     Make what is missing; return the exit status.
 
@@ -175,7 +181,7 @@ def make(runs: Sequence[Run], given: argparse.Namespace) -> int:
                 f"'{run.folder / 'train.log'}' says why"
             )
         wall_s = time.monotonic() - begin
-        finish(run, given.data, wall_s)
+        finish(run, given.data, wall_s, scores)
         print(f'{number}/{len(runs)} {run.variant} seed {run.seed}: {wall_s:.0f} s', flush=True)
     return 0
 
@@ -187,17 +193,24 @@ def tabulate(out: Path) -> str:
     :returns: the tables.
     :raises DepthRosError: there is none, or a file cannot be read or written.
     """
-    paths = [
-        path for name in VARIANTS for path in sorted(out.glob(f'{name}/seed_*/{SCORES_FILE}'))
-    ]
-    if not paths:
-        raise AblationError(f"'{out}' has no finished run ({SCORES_FILE}): call without --table")
-    results = [_read(path) for path in sorted(paths)]
+    results = finished(out, VARIANTS)
     text = markdown(results)
     write_whole(out / RESULTS_JSON, _json({'runs': results}))
     write_whole(out / RESULTS_CSV, csv_text(results).encode())
     write_whole(out / TABLE_FILE, text.encode())
     return text
+
+
+def finished(out: Path, variants: Mapping[str, Variant]) -> list[dict[str, Any]]:
+    """
+    Return what ``finish`` wrote of all runs.
+
+    :raises DepthRosError: there is none, or a file cannot be read.
+    """
+    paths = [path for name in variants for path in out.glob(f'{name}/seed_*/{SCORES_FILE}')]
+    if not paths:
+        raise AblationError(f"'{out}' has no finished run ({SCORES_FILE}): call without --table")
+    return [_read(path) for path in sorted(paths)]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -217,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(given.threads)
     try:
         if not given.table:
-            _require_data(given)
+            require_data(given)
             status = make(planned_runs(given), given)
             if status:
                 return status
@@ -230,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _require_data(given: argparse.Namespace) -> None:
+def require_data(given: argparse.Namespace) -> None:
     if given.data is None:
         raise ConfigError('--data is missing: give a folder of training.prepare, or --table')
     for key in ('seeds', 'steps'):
@@ -239,16 +252,27 @@ def _require_data(given: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
+    return parser_of(PROGRAM, __doc__, CONFIG, VARIANTS, STEPS)
+
+
+def parser_of(
+    program: str,
+    description: str | None,
+    config: Path,
+    variants: Mapping[str, Variant],
+    steps: int,
+) -> argparse.ArgumentParser:
+    """Return the command line of a comparison of variants."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument('--data', type=Path, help='folder of training.prepare')
     parser.add_argument('--out', type=Path, required=True, help='folder of all runs')
     parser.add_argument(
         '--table', action='store_true', help='train nothing: compare what is finished'
     )
-    parser.add_argument('--config', type=Path, default=CONFIG, help='what all runs share')
-    parser.add_argument('--variants', nargs='+', default=list(VARIANTS), metavar='NAME')
+    parser.add_argument('--config', type=Path, default=config, help='what all runs share')
+    parser.add_argument('--variants', nargs='+', default=list(variants), metavar='NAME')
     parser.add_argument('--seeds', type=int, default=SEEDS, help='0 to this minus 1')
-    parser.add_argument('--steps', type=int, default=STEPS, help='optimiser steps, about')
+    parser.add_argument('--steps', type=int, default=steps, help='optimiser steps, about')
     parser.add_argument('--threads', type=int, default=0, help="0: torch's own choice")
     parser.add_argument('--accelerator', choices=('auto', 'cpu', 'cuda'), default='cpu')
     return parser
