@@ -105,7 +105,8 @@ def _cells(
     return cells
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
     lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + '\n'
 
@@ -122,7 +123,7 @@ def main_table(results: Iterable[Result]) -> str:
         steps = sorted({run['steps'] for run in runs})
         row = [variant.label, str(len(runs)), '/'.join(map(str, steps))]
         rows.append([*row, *_cells(runs, 0, DEPTH_COLUMNS), _against(name, groups), *sigma])
-    return _markdown(['', 'seeds', 'steps', *DEPTH_COLUMNS, AGAINST, *SIGMA_COLUMNS], rows)
+    return table_text(['', 'seeds', 'steps', *DEPTH_COLUMNS, AGAINST, *SIGMA_COLUMNS], rows)
 
 
 def _against(name: str, groups: Mapping[str, Sequence[Result]]) -> str:
@@ -144,7 +145,7 @@ def second_table(results: Iterable[Result]) -> str:
         if len(branches) > 1:
             label = f'{VARIANTS[name].label}: {branches[1]}'
             rows.append([label, *_cells(runs, 1, DEPTH_COLUMNS)])
-    return _markdown(['second branch', *DEPTH_COLUMNS], rows) if rows else ''
+    return table_text(['second branch', *DEPTH_COLUMNS], rows) if rows else ''
 
 
 def sigma_table(results: Iterable[Result]) -> str:
@@ -154,7 +155,7 @@ def sigma_table(results: Iterable[Result]) -> str:
         for name, runs in by_variant(results).items()
         if VARIANTS[name].has_metric_sigma
     ]
-    return _markdown(['median of sigma', *MEDIAN_COLUMNS], rows) if rows else ''
+    return table_text(['median of sigma', *MEDIAN_COLUMNS], rows) if rows else ''
 
 
 def markdown(results: Sequence[Result]) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 from depth_ros.errors import ConfigError
 from training.dataset import DepthDataset
 from training.recipes.registry import recipe_classes
-from training.sampler import Sampler
+from training.sampler import make_sampler
 from training.train_config import config_from, TrainConfig
 
 # Shares of a run without distillation, and in which its weight then grows.
@@ -162,5 +162,11 @@ def steps_per_epoch(config: TrainConfig, data: Path) -> int:
     :raises DepthRosError: the dataset has too few frames that it can use.
     """
     needs = config.recipe.options.needs
-    frames = len(DepthDataset(data, 'train', **needs.training()))
-    return Sampler(frames=frames, batch_size=config.batch_size, seed=config.seed).batches
+    dataset = DepthDataset(data, 'train', **needs.training())
+    sampler = make_sampler(
+        dataset.is_labelled_N.tolist(),
+        needs.mix,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    return sampler.batches

@@ -137,10 +137,11 @@ class DepthDataset(Dataset[Sample]):
         Not the lines: long manifests need not fit into memory.
         """
         path = self.folder / MANIFEST_FILE
-        places, wanted, has = [], [], []
+        places, wanted, has, has_depth = [], [], [], []
         for place, line in lines_with_offsets(path):
             places.append(place)
             is_labelled = line['depth'] is not None
+            has_depth.append(is_labelled)
             wanted.append(line['split'] == self.split and labelled in (None, is_labelled))
             has.append([line['neighbours'][name] is not None for name in NEIGHBOURS])
         expected = sum(sequence['totals']['frames'] for sequence in self.facts['sequences'])
@@ -149,6 +150,7 @@ class DepthDataset(Dataset[Sample]):
                 f"'{path}' has {len(places)} frames, '{DATASET_FILE}' says {expected}: the folder "
                 'is a partial copy; copy it again'
             )
+        self._has_depth = np.array(has_depth, np.bool_)
         has_all = _has_all(np.array(has, np.bool_).reshape(-1, len(NEIGHBOURS)), self.offsets)
         return np.array(places, np.int64), np.array(wanted, np.bool_), has_all
 
@@ -200,7 +202,12 @@ class DepthDataset(Dataset[Sample]):
             neighbours=tuple(
                 self._neighbour(line, number, offset, shape) for offset in self.offsets
             ),
+            pseudo_1HW=self._pseudo(line, shape),
         )
+
+    def _pseudo(self, line: Mapping[str, Any], shape: tuple[int, int]) -> Tensor | None:
+        inv_depth_HW = None if self.labels is None else self.labels.read(line, shape)
+        return None if inv_depth_HW is None else torch.from_numpy(inv_depth_HW)[None]
 
     def _depth(self, line: Mapping[str, Any], shape: tuple[int, int]) -> NDArray[np.float32]:
         if line['depth'] is None:

@@ -22,8 +22,6 @@ with Ctrl-C and go on with --resume.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-import hashlib
 from importlib.metadata import version
 import logging
 import os
@@ -46,10 +44,11 @@ from torch import distributed
 from training.augment import RandomCrop, Resize
 from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint, stored_config
 from training.dataset import DepthDataset
-from training.dataset_format import DatasetError, json_bytes, MANIFEST_FILE, write_whole
 from training.ranks import Ranks, TrainingError
+from training.dataset_format import DatasetError, json_bytes, write_whole
+from training.label_store import manifest_hash
 from training.recipes.recipe import FrameNeeds
-from training.sampler import Sampler
+from training.sampler import make_sampler
 from training.settings import read_yaml
 from training.stop_signals import StopSignals
 from training.train_config import changed, check_resumable, config_from, TrainConfig
@@ -192,19 +191,27 @@ def _data(given: argparse.Namespace, config: TrainConfig) -> TrainData:
     pictures = val or DepthDataset(
         given.data, 'train', labelled=needs.labelled, **needs.looking(), augment=whole
     )
-    manifest = hashlib.sha256((given.data / MANIFEST_FILE).read_bytes()).hexdigest()
+    identity = {'manifest_sha256': manifest_hash(given.data), 'frames': len(train)}
+    if train.labels is not None:
+        identity['labels_sha256'] = train.labels.identity
     return TrainData(
         train=train,
         val=val,
         pictures=pictures,
-        identity={'manifest_sha256': manifest, 'frames': len(train)},
+        identity=identity,
     )
 
 
 def _check_batch(given: argparse.Namespace, config: TrainConfig, data: TrainData) -> None:
     """Refuse, before any process is started, a batch that cannot be shared."""
     processes = given.devices * given.nodes
-    Sampler(frames=len(data.train), batch_size=config.batch_size, seed=0, processes=processes)
+    make_sampler(
+        data.train.is_labelled_N.tolist(),
+        config.recipe.options.needs.mix,
+        batch_size=config.batch_size,
+        seed=0,
+        processes=processes,
+    )
 
 
 def _check_data(path: Path, start: Checkpoint, data: TrainData) -> None:

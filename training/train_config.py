@@ -35,7 +35,7 @@ from training.settings import parse_yaml, read_yaml, replace_key, settings
 Precision = Literal['32-true', 'bf16-mixed', '16-mixed']
 BatchNorm = Literal['train', 'frozen']
 OptimiserName = Literal['adam', 'adamw']
-ScoreAlignment = Literal['none', 'median']
+ScoreAlignment = Literal['none', 'median', 'scale_shift_inverse']
 
 # What may differ when a run is resumed: how long it goes on, and what does not touch the result.
 FREE_KEYS = frozenset({'epochs', 'workers', 'save_every_minutes', 'name'})
@@ -97,7 +97,7 @@ class OptimiserConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationConfig:
-    """Score every so many epochs; ``alignment`` median is for branches without metric scale."""
+    """Score every so many epochs; the alignments are for branches without metric scale."""
 
     every_epochs: int = 1
     alignment: ScoreAlignment = 'none'

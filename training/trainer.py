@@ -47,7 +47,7 @@ from training.loading import batches, Item
 from training.optimisation import Averaged, batch_norms, make_optimiser
 from training.ranks import Ranks
 from training.recipes.recipe import Progress, Recipe
-from training.sampler import derived_seed, Sampler, STEP
+from training.sampler import derived_seed, make_sampler, STEP
 from training.samples import Batch
 from training.schedules import learning_factor
 from training.stop_signals import StopSignals
@@ -100,8 +100,9 @@ class Trainer:
         """
         self.fabric, self.config, self.data, self.out = fabric, config, data, out
         self.ranks, self._stop, self._stopped = ranks, stop, 0
-        self.sampler = Sampler(
-            frames=len(data.train),
+        self.sampler = make_sampler(
+            data.train.is_labelled_N.tolist(),
+            recipe.needs.mix,
             batch_size=config.batch_size,
             seed=config.seed,
             rank=ranks.rank,

@@ -17,13 +17,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Any
 
 from depth_ros.core.lidar import SparseDepth
-from depth_ros.core.metrics import DepthScores, ScoreRules, select
+from depth_ros.core.metrics import DepthScores, ScoredPixels, ScoreRules, select
 from depth_ros.core.uncertainty_metrics import UncertaintyScores
+from depth_ros.errors import FrameError
 import numpy as np
 import torch
 from torch.nn import functional
@@ -100,6 +101,22 @@ def lidar_of(batch: Batch, number: int) -> SparseDepth:
     )
 
 
+def _selected(
+    depth_HW: np.ndarray, sigma_HW: np.ndarray, truth: SparseDepth, rules: ScoreRules
+) -> ScoredPixels:
+    """
+    Return what is scored of one frame.
+
+    A young network may be constant or upside down, which no alignment can mend. Such a frame
+    counts as if it were said to be flat, at the best depth for that; left out, it would flatter.
+    """
+    try:
+        return select(depth_HW, sigma_HW, truth, rules)
+    except FrameError:
+        flat = replace(rules, alignment='median')
+        return select(np.ones_like(depth_HW), np.ones_like(sigma_HW), truth, flat)
+
+
 @torch.no_grad()
 def score(recipe: Recipe, batches: Iterable[Batch], rules: ScoreRules) -> dict[str, BranchScores]:
     """
@@ -115,7 +132,7 @@ def score(recipe: Recipe, batches: Iterable[Batch], rules: ScoreRules) -> dict[s
             depths, sigmas = finest(prediction, batch)
             for number in range(len(batch)):
                 truth = lidar_of(batch, number)
-                pixels = select(depths[number], sigmas[number], truth, rules)
+                pixels = _selected(depths[number], sigmas[number], truth, rules)
                 own.depth.add(pixels)
                 own.sigma.add(pixels)
     return scores

@@ -43,7 +43,7 @@ class ImageErrors(NamedTuple):
 
 
 def affine_errors(
-    disparity_B1HW: Tensor,
+    inv_depth_B1HW: Tensor,
     target_B1HW: Tensor,
     valid_B1HW: Tensor,
     region_B1HW: Tensor | None = None,
@@ -59,15 +59,15 @@ def affine_errors(
     :param region_B1HW: True on the part of each image that counts; None: all of it.
     :raises ValueError: wrong shapes.
     """
-    require_map('disparity_B1HW', disparity_B1HW)
+    require_map('inv_depth_B1HW', inv_depth_B1HW)
     require_equal_shapes(
-        disparity_B1HW=disparity_B1HW, target_B1HW=target_B1HW, valid_B1HW=valid_B1HW
+        inv_depth_B1HW=inv_depth_B1HW, target_B1HW=target_B1HW, valid_B1HW=valid_B1HW
     )
     region = torch.ones_like(valid_B1HW) if region_B1HW is None else region_B1HW
     valid_BN = (valid_B1HW & region).flatten(1)
     count_B, area_B = valid_BN.sum(1), region.flatten(1).sum(1)
     is_enough_B = (count_B > 1) & (count_B >= MIN_VALID_SHARE * area_B)
-    said_BN, said_spread_B, _ = _centred(disparity_B1HW, valid_BN)
+    said_BN, said_spread_B, _ = _centred(inv_depth_B1HW, valid_BN)
     true_BN, true_spread_B, is_constant_B = _centred(target_B1HW, valid_BN)
     is_used_B = is_enough_B & ~is_constant_B
     difference_BN = (said_BN / said_spread_B - true_BN / true_spread_B).abs()
@@ -92,7 +92,7 @@ def _centred(values_B1HW: Tensor, valid_BN: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def mixed_affine_errors(
-    disparity_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor, pasted_B1HW: Tensor
+    inv_depth_B1HW: Tensor, target_B1HW: Tensor, valid_B1HW: Tensor, pasted_B1HW: Tensor
 ) -> ImageErrors:
     """
     Return the affine error of images of which a part was pasted from another one.
@@ -107,7 +107,7 @@ def mixed_affine_errors(
     """
     sums, weights = [], []
     for region in (~pasted_B1HW, pasted_B1HW):
-        part = affine_errors(disparity_B1HW, target_B1HW, valid_B1HW, region)
+        part = affine_errors(inv_depth_B1HW, target_B1HW, valid_B1HW, region)
         weight_B = region.flatten(1).float().mean(1) * part.is_used_B
         sums.append(part.value_B * weight_B)
         weights.append(weight_B)

@@ -43,10 +43,26 @@ def unit_from_log_depth(depth_m: Tensor, min_depth_m: float, max_depth_m: float)
     return (depth_m / max_depth_m).log() / math.log(min_depth_m / max_depth_m)
 
 
+def linear_from_unit(unit: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
+    """
+    Return min + (max - min) * unit [m].
+
+    The metric head of Depth Anything V2 (arXiv:2406.09414) has a minimum of 0, whose logarithm
+    does not exist; give 0.001.
+    """
+    return min_depth_m + (max_depth_m - min_depth_m) * unit
+
+
+def unit_from_linear(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
+    """Undo ``linear_from_unit``."""
+    return (depth_m - min_depth_m) / (max_depth_m - min_depth_m)
+
+
 # Name -> 0..1 to metres, and back. 'inverse' is Monodepth2's, linear in inverse depth.
 PARAMETRISATIONS: dict[str, tuple[FromUnit, FromUnit]] = {
     'inverse': (depth_from_disp, disp_from_depth),
     'log': (log_depth_from_unit, unit_from_log_depth),
+    'sigmoid': (linear_from_unit, unit_from_linear),
 }
 
 

@@ -58,6 +58,11 @@ def full_size(prediction: Prediction, like_BCHW: Tensor) -> Prediction:
     )
 
 
+def full_inverse(prediction: Prediction, like_BCHW: Tensor) -> tuple[Tensor, ...]:
+    """Return the inverse depth of every scale enlarged to the picture."""
+    return tuple(enlarged(1.0 / depth, like_BCHW) for depth in prediction.depths)
+
+
 class OneNetwork(Recipe):
     """A recipe around a single depth network."""
 

@@ -18,13 +18,15 @@ Photometric noise on what the networks see; the losses compare the clean picture
 'jitter' is Monodepth2's (Godard et al., arXiv:1806.01260, section 4). 'noise' is for the two
 branches of mutual distillation (Baek, Kim, Kim, ICRA 2022, arXiv:2203.09737): it stays outside
 of objects, so that their depth is not read from what is around them. Which noise the paper
-drew was not available; the kinds and strengths are ours.
+drew was not available; the kinds and strengths are ours. 'strong' is for pictures that a teacher
+has labelled (Depth Anything, arXiv:2401.10891, section 3.2), with the strengths of UniMatch (Yang
+et al., arXiv:2208.09910), by the same first author, for its own were not published in the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 import math
 from typing import NamedTuple
 
@@ -37,7 +39,7 @@ from training.samples import Batch
 
 # Beyond three sigma a Gaussian holds 0.3 % of its weight.
 BLUR_REACH = 3.0
-CHOICES = ('off', 'jitter', 'noise')
+CHOICES = ('off', 'jitter', 'noise', 'strong')
 NOISES = ('off', 'whole_image', 'outside_objects')
 
 # From pictures (..., 3, H, W) in 0..1 to changed ones.
@@ -91,6 +93,43 @@ class Noise:
         return colors, low + (high - low) * float(unit[5]) if happens[5] else 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strong:
+    """
+    Draws strong changes.
+
+    Fields:
+        brightness, contrast, saturation, hue: of the jitter, as ``ColorJitter`` has them.
+        jitter, grey, blur: probability of each kind.
+        blur_px: smallest and largest sigma of a Gaussian blur [px].
+
+    """
+
+    brightness: float = 0.5
+    contrast: float = 0.5
+    saturation: float = 0.5
+    hue: float = 0.25
+    jitter: float = 0.8
+    grey: float = 0.2
+    blur: float = 0.5
+    blur_px: tuple[float, float] = (0.1, 2.0)
+
+    def draw(self, chance: torch.Generator) -> tuple[ColorChange, float]:
+        """Return the change of colours, and the sigma of the blur [px], 0 for none."""
+        colors = ColorJitter(
+            brightness=self.brightness,
+            contrast=self.contrast,
+            saturation=self.saturation,
+            hue=self.hue,
+            probability=self.jitter,
+        ).draw(chance)
+        is_grey, is_blurred, unit = torch.rand(3, generator=chance, dtype=torch.float64).tolist()
+        if is_grey < self.grey:
+            colors = replace(colors, saturation=0.0)
+        low, high = self.blur_px
+        return colors, low + (high - low) * unit if is_blurred < self.blur else 0.0
+
+
 def blurred(image_NCHW: Tensor, sigma_px: float) -> Tensor:
     """Return the picture under a Gaussian of this sigma, the border mirrored."""
     reach = min(math.ceil(BLUR_REACH * sigma_px), *(side - 1 for side in image_NCHW.shape[-2:]))
@@ -113,6 +152,17 @@ def recolored(batch: Batch, choice: str, stream: str, *, neighbours: bool) -> Co
     :param neighbours: False leaves the neighbours as they are.
     """
     return _changed(batch, [_DRAWS[choice](seed, stream) for seed in batch.seeds], neighbours)
+
+
+def recolored_each(batch: Batch, choices: Sequence[str], stream: str) -> Tensor:
+    """
+    Return the pictures of a batch, each changed by its own one of ``CHOICES``; no neighbours.
+
+    :param stream: draws under other names are independent.
+    """
+    pairs = zip(choices, batch.seeds, strict=True)
+    changes = [_DRAWS[choice](seed, stream) for choice, seed in pairs]
+    return _changed(batch, changes, neighbours=False).image_B3HW
 
 
 def disturbed(batch: Batch, choice: str, stream: str, *, neighbours: bool) -> Colored:
@@ -162,8 +212,14 @@ def _draw_jitter(seed: int, stream: str) -> Change | None:
 
 
 def _draw_noise(seed: int, stream: str) -> Change | None:
-    colors, sigma_px = Noise().draw(generator(seed, stream))
+    return _blurred_then_colored(*Noise().draw(generator(seed, stream)))
 
+
+def _draw_strong(seed: int, stream: str) -> Change | None:
+    return _blurred_then_colored(*Strong().draw(generator(seed, stream)))
+
+
+def _blurred_then_colored(colors: ColorChange, sigma_px: float) -> Change:
     def change(pictures: Tensor) -> Tensor:
         return colors.apply(blurred(pictures, sigma_px) if sigma_px else pictures)
 
@@ -174,4 +230,5 @@ _DRAWS: dict[str, Callable[[int, str], Change | None]] = {
     'off': _draw_nothing,
     'jitter': _draw_jitter,
     'noise': _draw_noise,
+    'strong': _draw_strong,
 }

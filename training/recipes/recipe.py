@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from depth_ros.core.model_spec import OutputKind
 import torch
 from torch import nn, Tensor
 from training.models.network import DepthNetwork, Prediction
@@ -62,6 +63,8 @@ class FrameNeeds:
 
     ``window``: its networks see the neighbours too, so validation and pictures give them to
     ``predictions``, and a dataset in which no frame has all of them is refused.
+    ``mix``: every batch has frames with and without LiDAR in this ratio; so many, first with and
+    then without, are never parted among processes. None: as they come.
     """
 
     labelled: bool | None
@@ -69,10 +72,12 @@ class FrameNeeds:
     offsets: tuple[int, ...] = (-1, 1)
     window: bool = False
     neighbour_depths: bool = False
+    labels: str | None = None
+    mix: tuple[int, int] | None = None
 
     def training(self) -> dict[str, Any]:
         """Return the arguments of the dataset that is trained on."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != 'mix'}
 
     def looking(self) -> dict[str, Any]:
         """Return the arguments of a dataset that is only looked at, without ``labelled``."""
@@ -83,10 +88,14 @@ class Recipe(nn.Module, ABC):
     """
     Networks and how they are trained; ``needs`` says on which frames.
 
-    ``network_type`` is what the config's ``network`` has to be.
+    ``network_type`` is what the config's ``network`` has to be. ``output_kind`` is what the
+    numbers of the deployed network mean; of a network without metres, 1 / depth is inverse depth
+    up to scale and shift. ``has_sigma``: its ln sigma is trained, and of metres.
     """
 
     network_type: ClassVar[type[nn.Module]] = DepthNetwork
+    output_kind: OutputKind = 'metric_depth'
+    has_sigma: bool = True
     needs: FrameNeeds
 
     @abstractmethod

@@ -62,7 +62,7 @@ def teacher_of(model: str, **options: Any) -> Teacher:
 
 
 def test_depth_is_that_of_the_model_and_unknown_beyond_its_range(model: str) -> None:
-    depths = teacher_of(model, where='all').depths(grey_batch())
+    depths = teacher_of(model, where='all').lesson(grey_batch()).target_B1HW
     assert depths.dtype == torch.float64
     wanted = torch.full_like(depths[0], BRIGHTNESS_GAIN * GREYS[0] / 255)
     torch.testing.assert_close(depths[0], wanted, rtol=1e-6, atol=0)
@@ -76,7 +76,7 @@ def test_metres_follow_the_focal_length_of_each_frame(tmp_path: Path) -> None:
     batch = replace(grey_batch(), image_B3HW=grey_batch().image_B3HW[:1].repeat(2, 1, 1, 1))
     K = batch.K_B33.clone()
     K[1, 0, 0] *= 1.5
-    depths = teacher_of(str(path), where='all').depths(replace(batch, K_B33=K))
+    depths = teacher_of(str(path), where='all').lesson(replace(batch, K_B33=K)).target_B1HW
     # At the size of the model's input the focal length shrinks with the width.
     at_input = float(K[0, 0, 0]) * card.input.width / batch.image_B3HW.shape[-1]
     first = BRIGHTNESS_GAIN * GREYS[0] / 255 * at_input / 40.0
@@ -119,28 +119,29 @@ def test_frames_that_are_not_asked_about_are_not_run(
 ) -> None:
     teacher, batch = teacher_of(model), grey_batch()
     frames = []
-    process = teacher._pipeline.process
+    pipeline = teacher.labels._labeller._pipeline
+    process = pipeline.process
     monkeypatch.setattr(
-        teacher._pipeline, 'process', lambda f, **o: frames.append(f.stamp_ns) or process(f, **o)
+        pipeline, 'process', lambda f, **o: frames.append(f.stamp_ns) or process(f, **o)
     )
-    teacher.depths(batch)
+    teacher.lesson(batch)
     assert frames == [batch.stamps_ns[1]]
 
 
 def test_copies_share_the_model_and_missing_files_are_told_when_asked(model: str) -> None:
     teacher = teacher_of(model)
-    teacher.depths(grey_batch())
-    assert copy.deepcopy(teacher) is teacher
+    teacher.lesson(grey_batch())
+    assert copy.deepcopy(teacher).labels is teacher.labels
     missing = teacher_of('no_such_model.onnx')
     with pytest.raises(ModelError, match='no_such_model'):
-        missing.depths(grey_batch())
+        missing.lesson(grey_batch())
 
 
 def test_model_with_memory_is_refused(tmp_path: Path) -> None:
     path = window_file(tmp_path / 'window.onnx')
     write_card(path, window_card())
     with pytest.raises(ModelError, match='looks at several frames'):
-        teacher_of(str(path)).depths(grey_batch())
+        teacher_of(str(path)).lesson(grey_batch())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_model_with_memory_is_refused(tmp_path: Path) -> None:
     [
         ({'model': ' '}, "model = '': must name"),
         ({'model': 'x', 'where': 'sky'}, "where = 'sky': must be one of unlabelled, unhit, all"),
-        ({'model': 'x', 'loss': 'l2'}, "loss = 'l2': must be one of log, nll"),
+        ({'model': 'x', 'loss': 'l2'}, "loss = 'l2': must be one of log, nll, affine"),
         ({'model': 'x', 'weight': 0.0}, 'weight = 0.0: must be a positive number'),
     ],
 )
