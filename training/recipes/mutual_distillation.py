@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from depth_ros.core.model_spec import OutputKind
 from depth_ros.errors import ConfigError
 import torch
 from torch import nn, Tensor
@@ -51,6 +52,7 @@ from training.recipes.options import (
     VideoOptions,
 )
 from training.recipes.recipe import focal_ratio, FrameNeeds, Progress, Recipe, Term
+from training.recipes.teacher import Teacher, TeacherOptions
 from training.recipes.video import Video
 from training.samples import Batch
 
@@ -85,6 +87,7 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
         alignment: ``median_ratio``: what U teaches S is first scaled to S's median at the hits of
             each image (of an image without hits, at all its pixels); ``none``: it is not.
         dead_band: no scaling while the ratio of the medians lies within.
+        teacher: a model, or stored pseudo-labels, that both branches learn from too.
 
     """
 
@@ -100,6 +103,7 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
     max_sigma_photometric: float = 0.1
     alignment: str = 'median_ratio'
     dead_band: tuple[float, float] = (0.9, 1.1)
+    teacher: TeacherOptions | None = None
 
     def __post_init__(self) -> None:
         LidarOptions.__post_init__(self)
@@ -117,6 +121,11 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
         low, high = self.dead_band
         if not 0 < low <= 1 <= high:
             raise ConfigError(f'dead_band = {list(self.dead_band)}: must be 0 < low <= 1 <= high')
+        if self.teacher is not None and self.teacher.loss == 'nll':
+            raise ConfigError(
+                'teacher.loss = nll: sigma of the branches is for LiDAR and video; use log or '
+                'affine'
+            )
         self._refuse_unused()
 
     def _refuse_unused(self) -> None:
@@ -146,7 +155,8 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
     @property
     def needs(self) -> FrameNeeds:
         """Return which frames take part."""
-        return NEEDS[self.branches]
+        needs = NEEDS[self.branches]
+        return needs if self.teacher is None else self.teacher.added_to(needs)
 
     def strength(self, epochs: float) -> float:
         """Return the weight of the distillation after so many epochs."""
@@ -198,7 +208,12 @@ class Branch(nn.Module):
             terms = lidar_terms(prediction, batch, self.options)
         else:
             terms = self.video.terms(prediction, motion, batch)
-        return {f'{self.name}_{term}': value for term, value in terms.items()}
+        return named(self.name, terms)
+
+
+def named(branch: str, terms: Mapping[str, Term]) -> dict[str, Term]:
+    """Return the terms under names that begin with the branch's."""
+    return {f'{branch}_{name}': term for name, term in terms.items()}
 
 
 class MutualDistillation(Recipe):
@@ -214,9 +229,20 @@ class MutualDistillation(Recipe):
         """
         super().__init__()
         self.options, self.needs = options, options.needs
+        self.teacher = None if options.teacher is None else Teacher(options.teacher)
         self.branches = nn.ModuleDict(
             {name: Branch(name, options, make_network(), focal_px) for name in self.names}
         )
+
+    @property
+    def output_kind(self) -> OutputKind:  # type: ignore[override]
+        """Return whether anything gives the deployed branch its metre."""
+        return 'metric_depth' if self.has_sigma else self.options.output_kind
+
+    @property
+    def has_sigma(self) -> bool:  # type: ignore[override]
+        """Return whether the deployed branch learns from LiDAR."""
+        return self.names[0].startswith(SUPERVISED)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -230,6 +256,10 @@ class MutualDistillation(Recipe):
         with exactly(batch):
             for name, (prediction, motion) in said.items():
                 terms.update(self.branches[name].terms(prediction, motion, batch))
+            if self.teacher is not None:
+                lesson = self.teacher.lesson(batch)
+                for name, (prediction, _) in said.items():
+                    terms.update(named(name, lesson.term(prediction)))
             if strength:
                 full = {
                     name: full_size(prediction, batch.image_B3HW)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields
 import math
 from typing import Any
 
+from depth_ros.core.model_spec import OutputKind
 from depth_ros.errors import ConfigError
 
 LOSSES = ('nll', 'l1_nll')
@@ -214,6 +215,12 @@ class VideoOptions:
                 'it a weight, or use plain where the recipe allows it'
             )
         refuse_unused(self, 'photometric_weight = 0', 'auto_mask', 'photometric')
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """Return what the numbers of a network mean that learns from video alone."""
+        has_metre = self.pose == 'odometry' or self.travel_weight > 0
+        return 'metric_depth' if has_metre else 'affine_inverse_depth'
 
     @property
     def feature_weight(self) -> float:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from depth_ros.core.model_spec import OutputKind
 from torch import Tensor
 from training.models.depth_net import Prediction
 from training.recipes.branches import exactly, in_metres
@@ -43,6 +44,14 @@ class SelfSupervisedConfig(ColoredVideoOptions):
 
 class SelfSupervised(VideoNetwork):
     """One network that learns depth from the frames before and after."""
+
+    # It is in units of the photometric error.
+    has_sigma = False
+
+    @property
+    def output_kind(self) -> OutputKind:  # type: ignore[override]
+        """Return whether anything gives depth its metre."""
+        return self.options.output_kind
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Term]:
         prediction, motion = self._watched(batch)

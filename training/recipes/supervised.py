@@ -48,7 +48,9 @@ class SupervisedConfig(LidarOptions):
     @property
     def needs(self) -> FrameNeeds:
         """Return which frames take part."""
-        return FrameNeeds(labelled=True if self.teacher is None else None, neighbours=False)
+        if self.teacher is None:
+            return FrameNeeds(labelled=True, neighbours=False)
+        return self.teacher.added_to(FrameNeeds(labelled=None, neighbours=False))
 
 
 class Supervised(OneNetwork):

@@ -22,7 +22,7 @@ way through the pipeline of the robot, so its own input size, focal length and c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from depth_ros.errors import ConfigError
@@ -38,7 +38,7 @@ from training.losses.laplace_nll import laplace_nll
 from training.models.network import Prediction
 from training.recipes.branches import full_inverse, full_size
 from training.recipes.options import require_choice, require_positive
-from training.recipes.recipe import Term
+from training.recipes.recipe import FrameNeeds, Term
 from training.samples import Batch
 
 AFFINE_LOSS = 'affine'
@@ -113,6 +113,10 @@ class TeacherOptions(LabelSource):
         require_choice(self, 'where', tuple(WHERE))
         require_choice(self, 'loss', LOSSES)
         require_positive(self, 'weight')
+
+    def added_to(self, needs: FrameNeeds) -> FrameNeeds:
+        """Return the frames of a recipe with this teacher: with its stored labels, if any."""
+        return replace(needs, labels=self.labels)
 
 
 class Labels:
