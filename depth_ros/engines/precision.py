@@ -165,11 +165,25 @@ def _to_fp16(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[T
     model = float16.convert_float_to_float16(
         onnx.load(file.path), keep_io_types=True, op_block_list=blocked
     )
+    _drop_repeated_casts(model.graph)
     # The tool puts its casts at the end; the standard wants a node after its inputs.
     sorted_model = OnnxModel(model)
     sorted_model.topological_sort()
     _save(sorted_model.model, target, file.path, FP16)
     return f'onnxruntime.transformers.float16 {onnxruntime.__version__}'
+
+
+def _drop_repeated_casts(graph: Any) -> None:
+    """Keep one of the casts that the tool writes for each delicate reader of a tensor."""
+    made: set[str] = set()
+    kept = []
+    for node in graph.node:
+        is_repeated = node.op_type == 'Cast' and node.output[0] in made
+        made.update(node.output)
+        if not is_repeated:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _to_int8(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[Tensors]) -> str:

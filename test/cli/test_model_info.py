@@ -13,7 +13,7 @@
 # limitations under the License.
 """The program that shows and embeds model cards."""
 
-from test.engines.graphs import brightness_file, with_input
+from test.engines.graphs import brightness_file, steady_card, steady_file, with_input
 from test.synthetic import model_spec
 
 from depth_ros.cli.model_info import main
@@ -65,6 +65,19 @@ def test_main_write_card_that_contradicts_leaves_the_file(model, tmp_path, capsy
     assert main([str(model), '--write-card', str(card)]) == 1
     assert 'input.width = 65: the graph takes 64 columns' in capsys.readouterr().err
     assert model.read_bytes() == before
+
+
+def test_main_shows_camera_and_states(tmp_path, capsys):
+    path = steady_file(tmp_path / 'a.onnx')
+    write_card(path, steady_card(warmup_frames=2))
+    assert main([str(path)]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert 'camera (float32, 1x4)' in printed['graph']['inputs']
+    assert printed['card']['input']['camera'] == 'camera'
+    assert [state['input'] for state in printed['card']['temporal']['states']] == [
+        'logs',
+        'weights',
+    ]
 
 
 def test_main_unknown_name_fails_in_one_line(capsys):

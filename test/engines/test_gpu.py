@@ -22,11 +22,20 @@ here the libraries and the device have their say.
 from __future__ import annotations
 
 from pathlib import Path
-from test.engines.graphs import image_tensor, memory_card, memory_file, STATE_SHAPE
+from test.engines.graphs import (
+    image_tensor,
+    memory_card,
+    memory_file,
+    STATE_SHAPE,
+    steady_card,
+    steady_depths,
+    steady_file,
+)
 from test.synthetic import frame
 
 from depth_ros.core.config import PipelineConfig
 from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines.cuda_memory import Cuda
 from depth_ros.engines.engine_cache import EngineCache, FOLDER_VARIABLE
 from depth_ros.engines.factory import load_model, LoadedModel
@@ -135,6 +144,20 @@ def test_pipeline_with_a_memory_gives_the_known_depth(engine, memory):
             for index in range(4)
         ]
     np.testing.assert_allclose(depths, [20, 30, 35, 37.5], rtol=1e-4)
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_stream_with_camera_and_two_states_is_the_formula(engine, tmp_path):
+    card, images = steady_card(), [image_tensor(seed=seed) for seed in range(8)]
+    path = steady_file(tmp_path / 'steady.onnx')
+    write_card(path, card)
+    wanted = steady_depths(images, usual_camera(card))
+    with loaded_or_skip(path, engine) as loaded:
+        # Twice: the second stream begins with zeros, and runs the recorded graph.
+        for _ in range(2):
+            outputs = run_sequence(loaded.engine, card, images)
+            for got, depth in zip(outputs, wanted, strict=True):
+                np.testing.assert_allclose(got['depth'], depth, rtol=1e-4)
 
 
 @pytest.mark.parametrize('engine', ENGINES)

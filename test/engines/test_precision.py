@@ -27,10 +27,15 @@ from test.engines.graphs import (
     network_card,
     network_file,
     save_graph,
+    steady_card,
+    steady_depths,
+    steady_file,
     weights,
+    with_input,
 )
 from test.synthetic import model_spec
 
+from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines.model_card import read_card, write_card
 from depth_ros.engines.onnx_file import model_sha256, read_onnx_file, write_metadata
 from depth_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -43,6 +48,7 @@ from depth_ros.engines.precision import (
     source_record,
     write_record,
 )
+from depth_ros.engines.probe import run_sequence
 from depth_ros.engines.rounding import write_rounding_twin
 from depth_ros.errors import ConfigError, ModelError
 import numpy as np
@@ -205,6 +211,49 @@ def test_convert_int8_learns_its_ranges_with_the_states_of_the_frames_before(tmp
     # A range learnt on zeros alone would cut the memory off at zero.
     depth = engine.infer({'image': image, 'memory': memory})['depth']
     np.testing.assert_allclose(depth, 7.0, atol=0.1)
+
+
+def test_convert_fp16_of_a_tensor_with_several_delicate_readers(tmp_path):
+    # fx is divided by three times; the tool casts it back each time, under one name.
+    source, half = steady_file(tmp_path / 'a.onnx'), tmp_path / 'half.onnx'
+    write_card(source, steady_card())
+    convert(source, half, 'fp16', [])
+    assert precision_of(half) == 'fp16'
+    engine = OnnxRuntimeEngine(read_onnx_file(half), threads=1)
+    card, images = steady_card(), [image_tensor(seed=seed) for seed in range(3)]
+    wanted = steady_depths(images, usual_camera(card))
+    for got, depth in zip(run_sequence(engine, card, images), wanted, strict=True):
+        np.testing.assert_allclose(got['depth'], depth, rtol=1e-2)
+
+
+def test_convert_int8_is_fed_with_the_camera(tmp_path):
+    # depth = (convolved mean) * fx: without a camera the calibration could not run.
+    nodes = [
+        helper.make_node('Conv', ['image', 'w'], ['mean']),
+        helper.make_node('Gather', ['camera', 'zero'], ['fx'], axis=1),
+        helper.make_node('Reshape', ['fx', 'shape'], ['fx4']),
+        helper.make_node('Mul', ['mean', 'fx4'], ['depth']),
+    ]
+    source = save_graph(
+        tmp_path / 'a.onnx',
+        nodes,
+        [info('image', [1, 3, 32, 64]), info('camera', [1, 4])],
+        [info('depth', [1, 1, 32, 64])],
+        [
+            weights('w', np.full((1, 3, 1, 1), 1 / 3)),
+            helper.make_tensor('zero', TensorProto.INT64, [1], [0]),
+            helper.make_tensor('shape', TensorProto.INT64, [4], [1, 1, 1, 1]),
+        ],
+    )
+    card = with_input(model_spec(), camera='camera')
+    write_card(source, card)
+    camera = np.array([[50, 50, 31, 15]], np.float32)
+    pictures = [{'image': image_tensor(seed=seed), 'camera': camera} for seed in range(3)]
+    convert(source, tmp_path / 'b.onnx', 'int8', pictures)
+    engine = OnnxRuntimeEngine(read_onnx_file(tmp_path / 'b.onnx'), threads=1)
+    depth = engine.infer(pictures[0])['depth']
+    wanted = 50 * pictures[0]['image'].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(depth, wanted, atol=0.02 * 50)
 
 
 def test_convert_int8_nothing_to_quantise_is_refused(tmp_path):

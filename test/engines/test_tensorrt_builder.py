@@ -30,6 +30,8 @@ from test.engines.graphs import (
     network_card,
     network_file,
     save_graph,
+    steady_card,
+    steady_file,
     weights,
     window_card,
     window_file,
@@ -234,8 +236,13 @@ def test_input_ranges_states_and_windows_have_one_shape(tmp_path):
 
 @pytest.mark.parametrize(
     ('write', 'card'),
-    [(memory_file, memory_card()), (window_file, window_card()), (brightness_file, model_spec())],
-    ids=['memory', 'window', 'plain'],
+    [
+        (memory_file, memory_card()),
+        (window_file, window_card()),
+        (brightness_file, model_spec()),
+        (steady_file, steady_card()),
+    ],
+    ids=['memory', 'window', 'plain', 'camera'],
 )
 def test_build_plan_states_and_windows_build(tmp_path, write, card):
     path = write(tmp_path / 'a.onnx')

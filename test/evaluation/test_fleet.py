@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 import json
 import os
@@ -23,11 +24,13 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
+from test.engines.graphs import memory_card, memory_file
 from test.evaluation.scenes import Drive, EXPECTED, write_drive, write_model
 from test.project import ROOT
 
 from depth_ros.cli.evaluate import main
 from depth_ros.core.metrics import ScoreRules
+from depth_ros.engines.model_card import write_card
 from depth_ros.errors import ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig
 from depth_ros.evaluation.fleet import evaluate_many, find_bags, names_of, Plan, SerialRunner
@@ -93,6 +96,20 @@ def test_many_bags_are_one_result_with_a_line_for_each(serial):
 def test_worker_processes_give_the_same_bytes(inputs, serial, tmp_path):
     run(inputs, tmp_path / 'out', ProcessRunner(3))
     assert whole(tmp_path / 'out') == whole(serial)
+
+
+def test_worker_processes_give_the_same_bytes_for_a_model_with_memory(inputs, tmp_path):
+    model = memory_file(tmp_path / 'memory.onnx')
+    card = memory_card()
+    # A missing image drops the memory of the drive 'damaged'.
+    temporal = replace(card.temporal, max_gap_ms=150.0, warmup_frames=1, first_frames='hold')
+    write_card(model, replace(card, temporal=temporal))
+    bags = [bag for bag in inputs[0] if bag.name in ('damaged', 'short')]
+    for name, runner in (('one', SerialRunner()), ('two', ProcessRunner(2))):
+        run((bags, model), tmp_path / name, runner)
+    assert whole(tmp_path / 'one') == whole(tmp_path / 'two')
+    result = json.loads((tmp_path / 'one/metrics.json').read_text())
+    assert result['frames']['scored'] == 2 + 2
 
 
 @pytest.mark.skipif(find_spec('ray') is None, reason='Ray is not installed: pip install ray')

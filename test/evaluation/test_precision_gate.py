@@ -17,12 +17,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from test.engines.graphs import steady_card, steady_file
 from test.project import ROOT
 
 from depth_ros.bags.messages import MessageFactory
 from depth_ros.bags.writer import BagWriter
 from depth_ros.engines.factory import load_model
-from depth_ros.engines.model_card import read_card
+from depth_ros.engines.model_card import read_card, write_card
 from depth_ros.engines.model_files import resolve_model
 from depth_ros.engines.onnx_file import model_sha256, read_onnx_file
 from depth_ros.engines.precision import precision_of, read_record
@@ -30,6 +31,7 @@ from depth_ros.errors import BagError, DepthRosError, ModelError
 from depth_ros.evaluation.config import Topics
 from depth_ros.evaluation.precision_gate import (
     bag_pictures,
+    calibration_pictures,
     GateReport,
     make_variant,
     MAX_CHANGE,
@@ -136,6 +138,26 @@ def test_make_variant_bag_without_lidar_is_refused(tmp_path):
             say=quiet,
         )
     assert not (tmp_path / 'half.onnx').exists()
+
+
+def test_make_variant_fp16_of_a_model_with_camera_and_memory_runs_the_stream(tmp_path):
+    source, target = tmp_path / 'steady.onnx', tmp_path / 'half.onnx'
+    write_card(steady_file(source), steady_card())
+    verdict = make_variant(source, target, 'fp16', CLIP, topics=Topics(), say=quiet, count=3)
+    assert (verdict.passed, verdict.frames) == (True, 3)
+    # Logarithms and quotients stay single: what is left rounds little, but it rounds.
+    assert 0 < abs(verdict.change) < MAX_CHANGE['fp16']
+    assert read_card(target) == steady_card()
+
+
+def test_calibration_pictures_bring_the_camera_of_the_bag():
+    pictures = calibration_pictures(CLIP, steady_card(), Topics())
+    assert [list(each) for each in pictures] == [['image', 'camera']] * len(pictures)
+    # KITTI's camera 2 of this drive at 64 x 32, instead of 1242 x 375.
+    fx, fy = 721.5377 * 64 / 1242, 721.5377 * 32 / 375
+    cx, cy = (609.5593 + 0.5) * 64 / 1242 - 0.5, (172.854 + 0.5) * 32 / 375 - 0.5
+    np.testing.assert_allclose(pictures[0]['camera'], [[fx, fy, cx, cy]], rtol=1e-6)
+    assert not np.array_equal(pictures[0]['image'], pictures[1]['image'])
 
 
 def test_bag_pictures_spread_over_the_bag_or_in_a_row():
