@@ -41,6 +41,7 @@ class ResetReason(Enum):
     CAMERA = 'camera_info_change'
     FRAME_ID = 'frame_id_change'
     REQUESTED = 'requested'
+    NOT_FINITE = 'memory_not_finite'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

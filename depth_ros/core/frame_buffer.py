@@ -35,6 +35,11 @@ from numpy.typing import NDArray
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+# Resets that were decided before the frame came.
+PENDING_WORDS = {
+    ResetReason.REQUESTED: 'asked for',
+    ResetReason.NOT_FINITE: 'the depth of the image before was nowhere a number',
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,9 +92,9 @@ class FrameBuffer:
         """State inputs of the next inference, zeros after a reset."""
         return dict(self._states)
 
-    def reset(self) -> None:
+    def reset(self, reason: ResetReason = ResetReason.REQUESTED) -> None:
         """Drop the past before the next frame, whatever it is."""
-        self._pending = ResetReason.REQUESTED
+        self._pending = reason
 
     def push(self, frame: Frame, image_13hw: NDArray[np.float32]) -> Window:
         """
@@ -121,7 +126,7 @@ class FrameBuffer:
         if self._last is None:
             return ResetReason.FIRST_FRAME, 'first image'
         if self._pending is not None:
-            return self._pending, 'asked for'
+            return self._pending, PENDING_WORDS[self._pending]
         return next(self._differences(frame, self._last), (None, ''))
 
     def _differences(self, frame: Frame, last: Frame) -> Iterator[tuple[ResetReason, str]]:

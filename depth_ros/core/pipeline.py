@@ -31,6 +31,7 @@ from depth_ros.core.datatypes import (
     Frame,
     ImageU8,
     OutputBuffers,
+    ResetReason,
     StageTimes,
 )
 from depth_ros.core.engine_api import Engine, Tensors
@@ -193,6 +194,10 @@ class DepthPipeline:
             with_uncertainty=buffers.uncertainty_HW is not None,
             line=line,
         )
+        unknown_hw = grid.unknown_hw
+        if self._model.temporal.is_stateful and unknown_hw is not None and unknown_hw.all():
+            # What is no number stays none when it is fed back: without this, for ever.
+            self._buffer.reset(ResetReason.NOT_FINITE)
         depth_HW, sigma_HW = buffers.depth_HW, buffers.uncertainty_HW
         unseen_HW = self._unseen(depth_HW.shape)
         return enlarge(grid, transform, depth_HW, sigma_HW, unseen_HW=unseen_HW)

@@ -129,6 +129,24 @@ def test_state_flows_from_frame_to_frame_and_is_dropped_on_a_jump_back():
     assert [e.is_held for e in estimates] == [True, False, False, True, False]
 
 
+def test_memory_that_is_no_number_is_dropped_before_the_next_image():
+    states = (StateSpec(input='past', output='next', shape=(1,)),)
+
+    def fragile(inputs):
+        brightness = inputs['image'].max()
+        memory = inputs['past'] + (np.nan if brightness == 1 else brightness)
+        return {'depth': np.full((1, 1, 4, 8), 10 * memory[0], np.float32), 'next': memory}
+
+    made = pipeline(FunctionEngine(fragile), temporal=TemporalSpec(states=states))
+    estimates = [
+        made.process(frame(100 * i, value=value)) for i, value in enumerate((51, 255, 102, 51))
+    ]
+    assert np.isnan(estimates[1].depth_HW).all()
+    assert [e.reset for e in estimates[1:]] == [None, ResetReason.NOT_FINITE, None]
+    assert 'nowhere a number' in estimates[2].reset_detail
+    np.testing.assert_allclose([e.depth_HW[0, 0] for e in estimates[2:]], [4.0, 6.0], rtol=1e-6)
+
+
 def test_window_reaches_the_engine_oldest_first():
     def newest(inputs):
         return {'depth': inputs['image'][:, -1].mean(axis=1, keepdims=True) * 100}
