@@ -29,20 +29,24 @@ from depth_ros.core.model_spec import (
     InputSpec,
     Interpolation,
     ModelSpec,
+    OutputKind,
     OutputSpec,
     SkySpec,
-    TemporalSpec,
     UncertaintySpec,
 )
 from depth_ros.engines.card_fields import differences, to_plain
-from depth_ros.errors import ModelError
+from depth_ros.errors import ConfigError, ModelError
 import torch
 from torch import nn, Tensor
 from training.checkpoint import load_recipe
+from training.deployed_sequence import camera_name, Pace, StepOutputs, temporal_spec
 from training.models.network import DepthNetwork
+from training.models.sequence import SequenceNetwork
 
-IMAGE, DEPTH, LOG_SIGMA = 'image', 'depth', 'log_sigma'
-LEARNED, FLIP = 'learned', 'flip'
+IMAGE, DEPTH, INV_DEPTH, LOG_SIGMA = 'image', 'depth', 'inv_depth', 'log_sigma'
+LEARNED, FLIP, NONE = 'learned', 'flip', 'none'
+# What the deployed network of a recipe without metres answers, and no sigma has metres then.
+AFFINE: OutputKind = 'affine_inverse_depth'
 # What the data set does to images that shrink is the mean of all pixels (area). Four bilinear
 # samples are close to it at a quarter to a half of its time.
 INTERPOLATION: Interpolation = 'supersample'
@@ -50,9 +54,17 @@ INTERPOLATION: Interpolation = 'supersample'
 UNCALIBRATED = {
     LEARNED: UncertaintySpec(kind='log_laplace_scale', name=LOG_SIGMA),
     FLIP: UncertaintySpec(kind='flip', flip_gain=1.0),
+    NONE: UncertaintySpec(kind='none'),
 }
 # Keys of a card that training decides; the others are for the author of the card.
-DECIDED = ('input', 'output', 'uncertainty.kind', 'uncertainty.name')
+DECIDED = (
+    'input',
+    'output',
+    'uncertainty.kind',
+    'uncertainty.name',
+    'temporal.window',
+    'temporal.states',
+)
 FREE = ('input.interpolation',)
 
 
@@ -62,7 +74,8 @@ class Deployment:
     A trained network and the part of its configuration that acts on the deployed one.
 
     ``width`` and ``height`` of the input [px]; ``focal_px`` is fx at that size for which the
-    network's metres hold.
+    network's metres hold. ``output_kind`` is the recipe's: of 'affine_inverse_depth' the model
+    file gives 1 / depth, which has no unit. ``has_sigma``: ln sigma is of metres, and trained.
     """
 
     network: DepthNetwork
@@ -70,15 +83,42 @@ class Deployment:
     width: int
     height: int
     focal_px: float
+    output_kind: OutputKind = 'metric_depth'
+    has_sigma: bool = True
+
+    @property
+    def has_metres(self) -> bool:
+        """Return whether the outputs have a unit."""
+        return self.output_kind != AFFINE
 
     def card(
-        self, *, uncertainty: str, licence: str, training_data: str, revision: str
+        self,
+        *,
+        uncertainty: str,
+        licence: str,
+        training_data: str,
+        revision: str,
+        pace: Pace | None = None,
     ) -> ModelSpec:
         """
         Return the model card.
 
-        :param uncertainty: 'learned' or 'flip'.
+        :param uncertainty: 'learned', 'flip' or 'none'.
+        :param pace: of a network that remembers.
+        :raises ConfigError: it would be in metres, and the network has none; or a pace for a
+            network without a memory.
+        :raises ModelError: flip for a network with a memory; an impossible pace.
         """
+        if not self.has_metres and uncertainty != NONE:
+            raise ConfigError(
+                f"uncertainty '{uncertainty}': the recipe's output has no metres, so it cannot "
+                "have an uncertainty in metres; use 'none'"
+            )
+        if not self.has_sigma and uncertainty == LEARNED:
+            raise ConfigError(
+                "uncertainty 'learned': the recipe trains no uncertainty in metres; use 'flip' or "
+                "'none'"
+            )
         config = self.network.config
         mean, std = self.network.normalisation
         return ModelSpec(
@@ -94,18 +134,19 @@ class Deployment:
                 mean=mean,
                 std=std,
                 interpolation=INTERPOLATION,
+                camera=camera_name(self.network),
             ),
             output=OutputSpec(
-                name=DEPTH,
-                kind='metric_depth',
+                name=DEPTH if self.has_metres else INV_DEPTH,
+                kind=self.output_kind,
                 scale=1.0,
                 min_depth_m=config.min_depth_m,
                 max_depth_m=config.max_depth_m,
-                focal_px=self.focal_px,
+                focal_px=self.focal_px if self.has_metres else None,
             ),
             uncertainty=UNCALIBRATED[uncertainty],
             sky=SkySpec(kind='none'),
-            temporal=TemporalSpec(),
+            temporal=temporal_spec(self.network, self.width, self.height, pace or Pace()),
         )
 
     def exported(self, uncertainty: str) -> nn.Module:
@@ -117,12 +158,18 @@ class Deployment:
         the padding is zero after the normalisation.
         """
         network = self.network.without_normalisation().for_size(self.width, self.height)
-        return Outputs(network, with_sigma=uncertainty == LEARNED).eval()
+        kind = StepOutputs if isinstance(network, SequenceNetwork) else Outputs
+        return self._answering(kind(network, with_sigma=uncertainty == LEARNED)).eval()
 
     def reference(self, uncertainty: str) -> nn.Module:
         """Return what parity is measured against: the trained network as training ran it."""
         mean, std = self.network.normalisation
-        return AsTrained(self.network, mean, std, with_sigma=uncertainty == LEARNED).eval()
+        kind = StepOutputs if isinstance(self.network, SequenceNetwork) else AsTrained
+        trained = kind(self.network, mean=mean, std=std, with_sigma=uncertainty == LEARNED)
+        return self._answering(trained).eval()
+
+    def _answering(self, outputs: nn.Module) -> nn.Module:
+        return outputs if self.has_metres else Inverted(outputs)
 
 
 class Outputs(nn.Module):
@@ -138,15 +185,27 @@ class Outputs(nn.Module):
         return (depth, log_sigma) if self.with_sigma else (depth,)
 
 
+class Inverted(nn.Module):
+    """1 / depth in the place of depth, and the other outputs as they are."""
+
+    def __init__(self, outputs: nn.Module) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        depth, *others = self.outputs(*inputs)
+        return (1.0 / depth, *others)
+
+
 class AsTrained(nn.Module):
     """The whole network on pictures in 0..1, from the tensor that the card's input states."""
 
     def __init__(
         self,
         network: DepthNetwork,
+        *,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        *,
         with_sigma: bool,
     ) -> None:
         super().__init__()
@@ -174,8 +233,6 @@ def checked_card(given: ModelSpec, derived: ModelSpec, where: str) -> ModelSpec:
         for key in DECIDED
         for difference in differences(_at(stated, key), _at(wanted, key), f'{key}.')
     ]
-    if given.temporal.is_stateful:
-        found.append('temporal (a memory against a network without one)')
     if found:
         raise ModelError(
             f'{where}: contradicts the checkpoint in {", ".join(found)}: the training decides '
@@ -216,4 +273,6 @@ def read_deployment(path: Path) -> Deployment:
         width=config.data.width,
         height=config.data.height,
         focal_px=config.focal_px,
+        output_kind=recipe.output_kind,
+        has_sigma=recipe.has_sigma,
     )

@@ -15,9 +15,9 @@
 """
 Trained network to model file: python -m training.export --checkpoint RUN/best.ckpt --out M ...
 
-The file holds the fused network with a free batch size and the model card. It is written only
-after ONNX Runtime has given what torch gives on the pictures of ``depth_ros.engines.probe`` and
-on every picture of ``--images``.
+The file holds the fused network and the model card; its batch size is free, unless it remembers.
+It is written only after ONNX Runtime has given what torch gives on the pictures of
+``depth_ros.engines.probe`` and on every picture of ``--images``.
 """
 
 from __future__ import annotations
@@ -31,20 +31,28 @@ import tempfile
 import warnings
 
 import cv2
-from depth_ros.core.model_spec import InputSpec, ModelSpec
+from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.preprocess import Preprocessor
 from depth_ros.engines.factory import load_model
 from depth_ros.engines.graph_check import named_outputs
 from depth_ros.engines.model_card import read_yaml_card, write_card
 from depth_ros.engines.parity import compare_tensors
-from depth_ros.engines.probe import probe_images
+from depth_ros.engines.probe import probe_images, run_sequence
 from depth_ros.errors import ConfigError, DepthRosError, ModelError
 import numpy as np
 from numpy.typing import NDArray
 import onnx
 import torch
-from torch import nn, Tensor
-from training.deployment import checked_card, Deployment, FLIP, LEARNED, read_deployment
+from torch import nn
+from training.deployed_sequence import answers, graph_inputs, Pace
+from training.deployment import (
+    checked_card,
+    Deployment,
+    FLIP,
+    LEARNED,
+    NONE,
+    read_deployment,
+)
 from training.models.layers import fused_for_inference
 from training.published import NETWORKS
 
@@ -83,7 +91,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
     words = ('licence', 'training_data')
     if arguments.card is None and any(getattr(arguments, word) is None for word in words):
         raise ConfigError('give --licence and --training-data, or --card: a model states these')
-    unused = [] if arguments.card is None else [*WORDS, 'name']
+    unused = [] if arguments.card is None else [*WORDS, 'name', 'interval_ms', 'max_gap_ms']
     unused += [] if arguments.network is None else ['uncertainty']
     for option in unused:
         value = getattr(arguments, option)
@@ -97,20 +105,20 @@ def _export_weights(arguments: argparse.Namespace) -> tuple[float, int]:
     """Export a network that was trained elsewhere: all that is known of it is its card."""
     card = read_yaml_card(arguments.card)
     network = NETWORKS[arguments.network](arguments.checkpoint, card)
-    return export(network, card, arguments.out, read_pictures(arguments.images, card.input))
+    return export(network, card, arguments.out, read_pictures(arguments.images, card))
 
 
 def _export_checkpoint(arguments: argparse.Namespace) -> tuple[float, int]:
     deployment = read_deployment(arguments.checkpoint)
     if arguments.name is not None:
         deployment = replace(deployment, name=arguments.name)
-    uncertainty = arguments.uncertainty or LEARNED
+    uncertainty = arguments.uncertainty or (LEARNED if deployment.has_sigma else NONE)
     card = _card(deployment, uncertainty, arguments)
     return export(
         deployment.exported(uncertainty),
         card,
         arguments.out,
-        read_pictures(arguments.images, card.input),
+        read_pictures(arguments.images, card),
         reference=deployment.reference(uncertainty),
     )
 
@@ -119,7 +127,8 @@ def _card(deployment: Deployment, uncertainty: str, arguments: argparse.Namespac
     given = None if arguments.card is None else read_yaml_card(arguments.card)
     words = {word: getattr(given or arguments, word) for word in WORDS}
     words['revision'] = words['revision'] or FIRST_REVISION
-    derived = deployment.card(uncertainty=uncertainty, **words)
+    pace = Pace(interval_ms=arguments.interval_ms, max_gap_ms=arguments.max_gap_ms)
+    derived = deployment.card(uncertainty=uncertainty, pace=pace, **words)
     return derived if given is None else checked_card(given, derived, str(arguments.card))
 
 
@@ -134,8 +143,10 @@ def export(
     """
     Write the model file, whole or not at all.
 
-    :param network: from the tensor that the card's input states to ``named_outputs``, in order.
+    :param network: from the tensors that the card's input states, with camera and states, to
+        ``named_outputs`` and the next states, in order.
     :param pictures: further inputs, (batch, 3, height, width), to compare torch and ONNX on.
+        With a memory they go on with the stream of the probes, and must have a batch of 1.
     :param reference: what the file is compared with; None: the network before its fusion.
     :returns: the largest relative difference to torch, and on how many inputs.
     :raises ModelError: the card contradicts the network, or ONNX Runtime differs from torch.
@@ -156,23 +167,27 @@ def export(
 
 def write_graph(network: nn.Module, card: ModelSpec, path: Path) -> None:
     """
-    Write the ONNX graph alone: batch size free, all other sizes fixed.
+    Write the ONNX graph alone: batch size free unless there are states, other sizes fixed.
 
     :raises ModelError: the network does not take images of the card's size.
     """
-    example = torch.zeros(2, 3, card.input.height, card.input.width)
-    outputs = [name for _, name in named_outputs(card)]
+    states = card.temporal.states
+    batch = 1 if states else 2
+    image = np.zeros((batch, 3, card.input.height, card.input.width), np.float32)
+    inputs = graph_inputs(card, image)
+    outputs = [name for _, name in named_outputs(card)] + [state.output for state in states]
+    free = () if states else (*inputs, *outputs)
     with warnings.catch_warnings():
         # Tracing fixes the sizes on purpose, and the exporter without onnxscript is old.
         warnings.simplefilter('ignore')
         try:
             torch.onnx.export(
                 network.eval(),
-                (example,),
+                tuple(map(torch.from_numpy, inputs.values())),
                 str(path),
-                input_names=[card.input.name],
+                input_names=list(inputs),
                 output_names=outputs,
-                dynamic_axes={name: {0: 'batch'} for name in (card.input.name, *outputs)},
+                dynamic_axes={name: {0: 'batch'} for name in free},
                 opset_version=OPSET,
                 dynamo=False,
             )
@@ -184,7 +199,7 @@ def write_graph(network: nn.Module, card: ModelSpec, path: Path) -> None:
 
 def check_parity(reference: nn.Module, path: Path, inputs: Sequence[Images]) -> tuple[float, int]:
     """
-    Compare every output of the model file with what torch gives.
+    Compare every output of the model file with what torch gives, each with its own states.
 
     A logarithm is compared by what it is the logarithm of: near zero it has no relative error.
 
@@ -196,12 +211,10 @@ def check_parity(reference: nn.Module, path: Path, inputs: Sequence[Images]) -> 
     with load_model(str(path), engine=REFERENCE) as loaded, torch.inference_mode():
         card = loaded.card
         names = [name for _, name in named_outputs(card)]
-        for images in inputs:
-            answer = reference(torch.from_numpy(images))
-            wanted = [answer] if isinstance(answer, Tensor) else answer
-            got = loaded.engine.infer({card.input.name: images})
-            for name, tensor in zip(names, wanted, strict=True):
-                values = [tensor.numpy(), got[name]]
+        results = run_sequence(loaded.engine, card, inputs)
+        for got, wanted in zip(results, answers(reference, card, inputs), strict=True):
+            for name, array in zip(names, wanted, strict=True):
+                values = [array, got[name]]
                 if name == card.uncertainty.name:
                     values = [np.exp(value) for value in values]
                 relative = compare_tensors(name, *values).max_relative
@@ -215,18 +228,19 @@ def check_parity(reference: nn.Module, path: Path, inputs: Sequence[Images]) -> 
     return max(worst.values()), len(inputs)
 
 
-def read_pictures(paths: Iterable[Path], spec: InputSpec) -> Iterator[Images]:
+def read_pictures(paths: Iterable[Path], card: ModelSpec) -> Iterator[Images]:
     """
-    Yield each picture with its mirror image as an input of the network.
+    Yield each picture as an input of the network, with its mirror image if the batch is free.
 
     :raises ModelError: a file is no picture.
     """
-    preprocess = Preprocessor(spec, mirrored=True)
+    mirrored = not card.temporal.states
+    preprocess = Preprocessor(card.input, mirrored=mirrored)
     for path in paths:
         image_HW3 = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image_HW3 is None:
             raise ModelError(f"'{path}' cannot be read as a picture: give PNG or JPEG files")
-        tensor, _ = preprocess(np.asarray(image_HW3, np.uint8), with_mirror=True)
+        tensor, _ = preprocess(np.asarray(image_HW3, np.uint8), with_mirror=mirrored)
         yield tensor.copy()
 
 
@@ -236,8 +250,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', type=Path, required=True, help='model file to write, .onnx')
     parser.add_argument(
         '--uncertainty',
-        choices=(LEARNED, FLIP),
-        help='learned (default): the log-sigma head; flip: depth alone, by two inferences',
+        choices=(LEARNED, FLIP, NONE),
+        help='learned (default where the recipe trains one): the log-sigma head; flip: depth '
+        'alone, by two inferences; none',
     )
     parser.add_argument(
         '--network',
@@ -250,6 +265,12 @@ def _parser() -> argparse.ArgumentParser:
     card.add_argument('--licence', help='of the weights')
     card.add_argument('--training-data', help='what the network has seen, in words')
     card.add_argument('--revision', help=f'default: {FIRST_REVISION}')
+    card.add_argument(
+        '--interval-ms', type=float, help='between frames, of a network with a memory'
+    )
+    card.add_argument(
+        '--max-gap-ms', type=float, help='after which a network with a memory begins anew'
+    )
     parser.add_argument(
         '--images', type=Path, nargs='*', default=[], help='pictures to compare with torch on'
     )

@@ -43,10 +43,10 @@ WORDS = {'licence': 'MIT', 'training_data': 'none', 'revision': '1'}
 # float32, of TensorRT 10.1 GA (commit 96e7811), as far as networks for images use them.
 TENSORRT_10 = {
     'Add', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat', 'Constant',
-    'ConstantOfShape', 'Conv', 'ConvTranspose', 'Div', 'Exp', 'Gemm', 'Identity',
-    'LayerNormalization', 'LeakyRelu', 'MatMul', 'MaxPool', 'Mul', 'Neg', 'Pad', 'Pow',
-    'Reciprocal', 'Relu', 'Reshape', 'Resize', 'Sigmoid', 'Slice', 'Softmax', 'Split', 'Sqrt',
-    'Sub', 'Transpose',
+    'ConstantOfShape', 'Conv', 'ConvTranspose', 'Div', 'Elu', 'Exp', 'Gather', 'Gemm',
+    'Identity', 'LayerNormalization', 'LeakyRelu', 'MatMul', 'MaxPool', 'Mul', 'Neg', 'Pad',
+    'Pow', 'Reciprocal', 'ReduceSum', 'Relu', 'Reshape', 'Resize', 'Sigmoid', 'Slice',
+    'Softmax', 'Split', 'Sqrt', 'Sub', 'Transpose', 'Unsqueeze',
 }  # fmt: skip
 # The restrictions of the same table on what is used here.
 RESIZE_MODES = {'nearest', 'linear'}
@@ -230,7 +230,7 @@ def test_card_that_agrees_may_say_the_rest(small: Deployment) -> None:
         ('output', {'max_depth_m': 80.0}, r'output\.max_depth_m \(80\.0 against 100\.0\)'),
         ('output', {'scale': 0.1}, r'output\.scale'),
         ('uncertainty', {'name': 'other'}, r'uncertainty\.name'),
-        ('temporal', {'window': 3}, 'temporal'),
+        ('temporal', {'window': 3}, r'temporal\.window \(3 against 1\)'),
     ],
 )
 def test_card_that_contradicts_the_training_is_refused_by_key(

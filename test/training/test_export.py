@@ -123,7 +123,7 @@ def test_pictures_come_with_their_mirror_image(card, tmp_path):
     cv2.imwrite(str(path), picture)
     # Linear leaves a picture of the input's own size as it is; supersample smooths it.
     spec = replace(card.input, interpolation='linear')
-    (tensor,) = read_pictures([path], spec)
+    (tensor,) = read_pictures([path], replace(card, input=spec))
     assert tensor.shape == (2, 3, 64, 124)
     np.testing.assert_allclose(tensor[0], picture[..., ::-1].transpose(2, 0, 1) / 255, atol=1e-6)
     np.testing.assert_array_equal(tensor[1], tensor[0, :, :, ::-1])
@@ -133,7 +133,7 @@ def test_file_that_is_no_picture_is_named(card, tmp_path):
     path = tmp_path / 'picture.png'
     path.write_bytes(b'no picture')
     with pytest.raises(ModelError, match=r'picture\.png.*cannot be read as a picture'):
-        list(read_pictures([path], card.input))
+        list(read_pictures([path], card))
 
 
 def test_program_exports_a_file_of_weights(network, tmp_path, capsys):

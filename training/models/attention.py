@@ -133,17 +133,16 @@ class TemporalAttention(nn.Module):
 
 def look_up(queries_BNk: Tensor, keys_BMNk: Tensor, values_BMNv: Tensor) -> Tensor:
     """Return sum_m softmax(q k_m / sqrt(k)) v_m, (B, N, v): one softmax for each frame."""
-    found = [
-        _attend(rows, keys_BMNk, values_BMNv).sum(dim=1)
-        for rows in queries_BNk.split(_rows(queries_BNk), dim=1)
-    ]
+    found = [_attend(rows, keys_BMNk, values_BMNv).sum(dim=1) for rows in _pieces(queries_BNk)]
     return torch.cat(found, dim=1)
 
 
 def _attend(rows_BRk: Tensor, keys_BMNk: Tensor, values_BMNv: Tensor) -> Tensor:
-    sources = int(keys_BMNk.shape[1])
-    rows = rows_BRk[:, None].expand(-1, sources, -1, -1)
-    return functional.scaled_dot_product_attention(rows, keys_BMNk, values_BMNv)
+    # Copies are small, and the exporter makes three operators of an expansion. The scale is
+    # stated, or the graph would compute it from shapes.
+    rows = torch.cat([rows_BRk[:, None]] * int(keys_BMNk.shape[1]), dim=1)
+    scale = int(keys_BMNk.shape[-1]) ** -0.5
+    return functional.scaled_dot_product_attention(rows, keys_BMNk, values_BMNv, scale=scale)
 
 
 def nearby_mean(values_BNC: Tensor, points_BN3: Tensor, sigma_m: float) -> Tensor:
@@ -181,8 +180,7 @@ class _NearbyMean(torch.autograd.Function):
 
 def _mean_and_weight(values_BNC: Tensor, points_BN3: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean and the sum of the weights, which is the sum of a column of ones."""
-    ones = torch.ones_like(values_BNC[..., :1])
-    sums = _weighted_sum(torch.cat((values_BNC, ones), dim=-1), points_BN3)
+    sums = _weighted_sum(functional.pad(values_BNC, (0, 1), value=1.0), points_BN3)
     width = int(values_BNC.shape[-1])
     mean, weight = sums.split((width, 1), dim=-1)
     return mean / weight, weight
@@ -193,9 +191,7 @@ def _weighted_sum(values_BNC: Tensor, points_BN3: Tensor) -> Tensor:
     with torch.autocast(values_BNC.device.type, enabled=False):
         values = at_least_float32(values_BNC)
         others = points_BN3.transpose(1, 2)
-        sums = [
-            _nearness(rows, others) @ values for rows in points_BN3.split(_rows(points_BN3), dim=1)
-        ]
+        sums = [_nearness(rows, others) @ values for rows in _pieces(points_BN3)]
         return torch.cat(sums, dim=1)
 
 
@@ -206,14 +202,17 @@ def _nearness(rows_BR3: Tensor, others_B3N: Tensor) -> Tensor:
     return torch.exp(-torch.sqrt(dx * dx + dy * dy + dz * dz))
 
 
-def _rows(tokens_BNC: Tensor) -> int:
+def _pieces(tokens_BNC: Tensor) -> tuple[Tensor, ...]:
+    """Cut the tokens; sizes are listed, because the exporter forgets that the last is shorter."""
     count = int(tokens_BNC.shape[1])
-    return max(MIN_ROWS, -(-count // PIECES))
+    rows = max(MIN_ROWS, -(-count // PIECES))
+    return tokens_BNC.split([min(rows, count - start) for start in range(0, count, rows)], dim=1)
 
 
 def to_tokens(features_BChw: Tensor) -> Tensor:
     """Return (B, N, C), rows first, with C contiguous."""
-    return features_BChw.flatten(2).transpose(1, 2).contiguous()
+    channels, height, width = map(int, features_BChw.shape[1:])
+    return features_BChw.reshape(-1, channels, height * width).transpose(1, 2).contiguous()
 
 
 def to_grid(tokens_BNC: Tensor, like_BChw: Tensor) -> Tensor:

@@ -85,10 +85,10 @@ def points_of(
     """
     height, width = map(int, inverse_depth_B1hw.shape[-2:])
     kind = {'dtype': inverse_depth_B1hw.dtype, 'device': inverse_depth_B1hw.device}
-    fx, fy, cx, cy = camera_B4.to(**kind)[:, :, None, None].unbind(1)
+    fx, fy, cx, cy = camera_B4.to(**kind).reshape(-1, 4, 1, 1).split(1, dim=1)
     # Cell centres in pixels of the image: where the grid's own K has (u - cx') / fx'.
     u = torch.arange(width, **kind) * stride + (stride - 1) / 2
     v = torch.arange(height, **kind)[:, None] * stride + (stride - 1) / 2
-    z = fx / (focal_px * inverse_depth_B1hw[:, 0])
-    points = torch.stack((z * ((u - cx) / fx), z * ((v - cy) / fy), z), dim=-1)
-    return points.reshape(-1, height * width, 3)
+    z = fx / (focal_px * inverse_depth_B1hw)
+    points = torch.cat((z * ((u - cx) / fx), z * ((v - cy) / fy), z), dim=1)
+    return points.reshape(-1, 3, height * width).transpose(1, 2)
