@@ -47,6 +47,7 @@ from depth_ros.core.message_fields import (
     camera_from_info,
     decode_compressed_image,
     decode_image,
+    edge_of,
     read_xyz,
     shared_frame_id,
     stamp_ns,
@@ -251,8 +252,7 @@ def static_transforms(reader: BagReader) -> TransformTree:
 
 def _add_edge(tree: TransformTree, stamped: Any, topic: str) -> None:
     try:
-        matrix = _pose_44(stamped.transform.translation, stamped.transform.rotation)
-        tree.add(str(stamped.header.frame_id), str(stamped.child_frame_id), matrix)
+        tree.add(*edge_of(stamped))
     except FrameError as error:
         raise BagError(f"topic '{topic}': {error}") from error
 

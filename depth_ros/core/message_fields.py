@@ -25,6 +25,7 @@ from typing import Any
 
 import cv2
 from depth_ros.core.camera import CameraModel, Roi
+from depth_ros.core.geometry import Matrix, transform_from
 from depth_ros.errors import FrameError
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,17 @@ def stamp_ns(header_or_stamp: Any) -> int:
     """Return the stamp of a header, or a builtin_interfaces/Time itself [ns]."""
     stamp = getattr(header_or_stamp, 'stamp', header_or_stamp)
     return int(stamp.sec) * NS_PER_S + int(stamp.nanosec)
+
+
+def edge_of(stamped: Any) -> tuple[str, str, Matrix]:
+    """
+    Return parent, child and parent_T_child of a geometry_msgs/TransformStamped.
+
+    :raises FrameError: a value is not finite, or the rotation is none.
+    """
+    moved, turned = stamped.transform.translation, stamped.transform.rotation
+    matrix = transform_from([turned.x, turned.y, turned.z, turned.w], [moved.x, moved.y, moved.z])
+    return str(stamped.header.frame_id), str(stamped.child_frame_id), matrix
 
 
 def camera_from_info(info: Any, *, is_rectified_image: bool) -> CameraModel:

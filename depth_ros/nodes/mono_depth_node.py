@@ -31,8 +31,10 @@ from depth_ros.core.config import NodeConfig
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.engines.factory import load_model, LoadedModel
 from depth_ros.errors import ConfigError, DepthRosError
+from depth_ros.nodes.alignment_input import AlignmentInput
 from depth_ros.nodes.outputs import Outputs
 from depth_ros.nodes.worker import Arrival, DepthWorker, Hooks
+from depth_ros.ros.alignment_status import alignment_status
 from depth_ros.ros.diagnostics import (
     depth_status,
     DiagnosticsPublisher,
@@ -41,6 +43,7 @@ from depth_ros.ros.diagnostics import (
     model_status,
     ModelIdentity,
     Status,
+    TopicView,
     view_topic,
 )
 from depth_ros.ros.frame_statistics import Drop, Snapshot, Statistics
@@ -51,6 +54,7 @@ from depth_ros.ros.shutdown import ros_session, spin, StopRequest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
+from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -59,6 +63,8 @@ IMAGE_TYPES: dict[str, tuple[str, type]] = {
     'raw': ('', Image),
     'compressed': ('/compressed', CompressedImage),
 }
+# The image and its camera_info are subscribed to first.
+CAMERA_TOPICS = 2
 # Frames come faster than warnings can be read.
 WARN_PERIOD_S = 1.0
 # Building an engine takes minutes: a line now and then shows that it goes on.
@@ -101,6 +107,7 @@ class MonoDepthNode(LifecycleNode):
         self._problem = ''
         self._activity = ''
         self._model: LoadedModel | None = None
+        self._alignment: AlignmentInput | None = None
         self._pipeline: DepthPipeline | None = None
         self._outputs: Outputs | None = None
         self._worker: DepthWorker | None = None
@@ -152,7 +159,10 @@ class MonoDepthNode(LifecycleNode):
             self._activity = ''
         try:
             card = self._model.card
-            self._pipeline = DepthPipeline(self._model.engine, card, config.pipeline)
+            self._alignment = AlignmentInput(config.alignment, self._warn)
+            self._pipeline = DepthPipeline(
+                self._model.engine, card, config.pipeline, self._alignment.aligner
+            )
             self._outputs = Outputs(self, config)
         except Exception:
             self._free()
@@ -166,6 +176,7 @@ class MonoDepthNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> None:
         """Subscribe to the camera and start the worker."""
         assert self._pipeline is not None
+        assert self._alignment is not None
         assert self._outputs is not None
         self._statistics.clear()
         self._reported = self._statistics.snapshot()
@@ -179,6 +190,8 @@ class MonoDepthNode(LifecycleNode):
         self._gaps = SequenceGaps()
         self._subscribe(kind, topic, with_info(self._on_image))
         self._subscribe(CameraInfo, 'camera_info', self._on_camera_info)
+        for each in self._alignment.inputs():
+            self._subscribe(each.kind, each.topic, each.callback, each.qos)
         self._phase = 'active'
 
     @_transition
@@ -211,9 +224,15 @@ class MonoDepthNode(LifecycleNode):
         self._monitor.send()
         return not self._stop.is_set
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[..., None]) -> None:
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[..., None],
+        qos: QoSProfile | None = None,
+    ) -> None:
         subscription = self.create_subscription(
-            kind, topic, callback, camera_qos(), qos_overriding_options=qos_overrides()
+            kind, topic, callback, qos or camera_qos(), qos_overriding_options=qos_overrides()
         )
         self._inputs.append(subscription)
 
@@ -278,7 +297,7 @@ class MonoDepthNode(LifecycleNode):
             self._outputs.destroy()
         if self._model is not None:
             self._model.close()
-        self._outputs = self._pipeline = self._model = None
+        self._outputs = self._pipeline = self._alignment = self._model = None
 
     def _statuses(self) -> Sequence[Status]:
         seen, before = self._statistics.snapshot(), self._reported
@@ -286,16 +305,24 @@ class MonoDepthNode(LifecycleNode):
         views = [view_topic(self, *self._endpoint(each)) for each in self._inputs]
         listeners = self._outputs.listeners() if self._outputs is not None else ()
         statuses = [
-            input_status(self._phase, views, seen),
+            input_status(self._phase, views[:CAMERA_TOPICS], seen),
             model_status(self._phase, self._identity(), self._problem, self._activity),
         ]
         if self._phase == 'active':
             statuses.insert(1, self._depth_status(seen, before, listeners))
+            statuses += self._alignment_statuses(views[CAMERA_TOPICS:])
         return statuses
 
     def _depth_status(self, seen: Snapshot, before: Snapshot, listeners: Sequence[str]) -> Status:
         has_memory = self._model is not None and self._model.card.temporal.is_stateful
         return depth_status(seen, before, listeners=listeners, has_memory=has_memory)
+
+    def _alignment_statuses(self, views: Sequence[TopicView]) -> list[Status]:
+        aligner = None if self._alignment is None else self._alignment.aligner
+        if aligner is None:
+            return []
+        lidar = views[0] if views else None
+        return [alignment_status(self.config.alignment.method, aligner.report(), lidar)]
 
     @staticmethod
     def _endpoint(subscription: Any) -> tuple[str, str, Any]:
@@ -322,7 +349,7 @@ class MonoDepthNode(LifecycleNode):
 
 
 USAGE = """\
-usage: mono_depth_node --ros-args [-r image:=TOPIC] [-r camera_info:=TOPIC]
+usage: mono_depth_node --ros-args [-r image:=TOPIC] [-r camera_info:=TOPIC] [-r lidar:=TOPIC]
                        [-p NAME:=VALUE ...] [--params-file FILE]
 
 Camera in; metric depth, uncertainty and points out. The parameters are told, each with unit and

@@ -28,7 +28,7 @@ from depth_ros.core.config import NodeConfig
 from depth_ros.core.datatypes import DepthEstimate, Frame
 from depth_ros.core.message_fields import camera_from_info, shared_frame_id
 from depth_ros.core.pipeline import DepthPipeline
-from depth_ros.errors import FrameError, RepeatedFrameError
+from depth_ros.errors import AlignmentError, FrameError, RepeatedFrameError
 from depth_ros.nodes.frame_mailbox import Mailbox
 from depth_ros.nodes.outputs import Outputs, POINTS, UNCERTAINTY
 from depth_ros.ros.convert import frame_from
@@ -162,7 +162,11 @@ class DepthWorker:
         with_uncertainty = UNCERTAINTY in wanted or POINTS in wanted
         intrinsics = self._pipeline.output_intrinsics(frame.camera)
         buffers = self._outputs.buffers(intrinsics, with_uncertainty=with_uncertainty)
-        with _losing(Drop.MISMATCH), _losing(Drop.REPEATED, RepeatedFrameError):
+        with (
+            _losing(Drop.MISMATCH),
+            _losing(Drop.REPEATED, RepeatedFrameError),
+            _losing(Drop.NOT_ALIGNED, AlignmentError),
+        ):
             return self._pipeline.process(frame, with_uncertainty=with_uncertainty, out=buffers)
 
 

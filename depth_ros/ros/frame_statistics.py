@@ -50,6 +50,7 @@ class Drop(Enum):
     BAD_IMAGE = 'bad image'
     BAD_CAMERA_INFO = 'bad camera_info'
     MISMATCH = 'image and camera_info disagree'
+    NOT_ALIGNED = 'no scale and shift for a relative model'
     REPEATED = 'stamp of the image before'
     NO_SUBSCRIBER = 'nobody listens'
     HELD = 'held back after a reset (model card)'

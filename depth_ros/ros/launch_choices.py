@@ -39,6 +39,7 @@ OUTPUTS = (
 )
 TRUE, FALSE = 'true', 'false'
 COMPRESSED = '/compressed'
+LIDAR = 'lidar'
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,15 @@ ARGUMENTS: Mapping[str, Argument] = {
     ),
     'points_max_uncertainty_m': Argument(
         'Points less certain are left out [m].', parameter='points.max_uncertainty_m', kind=float
+    ),
+    'alignment': Argument(
+        'Of a relative model: "lidar", or "declared" in the parameter file.',
+        parameter='alignment.method',
+    ),
+    'lidar_topic': Argument('PointCloud2 for alignment:=lidar.', default=LIDAR),
+    'lidar_pose': Argument(
+        'Of the LiDAR in the optical frame, "x y z qx qy qz qw"; empty: /tf_static.',
+        parameter='alignment.lidar_pose',
     ),
     'use_sim_time': Argument('Follow /clock.', parameter='use_sim_time', kind=bool),
     'autostart': Argument(
@@ -155,6 +165,7 @@ def remappings(given: Mapping[str, str]) -> list[tuple[str, str]]:
         ('image', image),
         (f'image{COMPRESSED}', image + COMPRESSED),
         ('camera_info', camera_info_topic(given)),
+        ('lidar', given.get('lidar_topic') or LIDAR),
     ]
 
 

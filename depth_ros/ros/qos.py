@@ -31,6 +31,8 @@ FASTDDS3_VARIABLE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 FASTDDS2_VARIABLE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
 TRANSPORTS_VARIABLE = 'FASTDDS_BUILTIN_TRANSPORTS'
 FIRST_RCLPY_WITH_FASTDDS3 = 9
+# As tf2 listens: one message for each static broadcaster of a robot.
+LATCHED_DEPTH = 100
 
 
 def camera_qos() -> QoSProfile:
@@ -41,6 +43,16 @@ def camera_qos() -> QoSProfile:
     too. Depth 1: an older image would be overtaken anyway, and waiting in a queue ages it.
     """
     return _profile(ReliabilityPolicy.BEST_EFFORT, depth=1)
+
+
+def latched_qos() -> QoSProfile:
+    """Return the profile of /tf_static: what was sent before counts, and none may be lost."""
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=LATCHED_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
 
 
 def output_qos(depth: int) -> QoSProfile:

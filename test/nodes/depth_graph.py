@@ -304,6 +304,10 @@ class DepthGraph:
         found = [pair.value for pair in self.diagnostics[status].values if pair.key == key]
         return str(found[0]) if found else ''
 
+    def value_or(self, status: str, key: str, default: str = '') -> str:
+        """Return a value of the newest diagnostics, or this before there are any."""
+        return self.value(status, key) if status in self.diagnostics else default
+
     def until_message(self, status: str, text: str) -> Any:
         """Wait until a diagnostic status says this, and return the status."""
 

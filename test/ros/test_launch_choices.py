@@ -70,10 +70,12 @@ def test_camera_info_not_given_is_beside_the_image(image: str, info: str) -> Non
 
 
 def test_remappings_cover_both_transports_and_the_given_camera_info() -> None:
-    assert choices.remappings(given(image_topic='/a/b', camera_info_topic='/c/info')) == [
+    arguments = given(image_topic='/a/b', camera_info_topic='/c/info', lidar_topic='/velodyne')
+    assert choices.remappings(arguments) == [
         ('image', '/a/b'),
         ('image/compressed', '/a/b/compressed'),
         ('camera_info', '/c/info'),
+        ('lidar', '/velodyne'),
     ]
 
 
