@@ -21,6 +21,7 @@ from typing import Any
 from depth_ros.errors import ConfigError, ModelError
 import pytest
 from training.models.depth_net import DepthNetConfig
+from training.models.tc_depth import TcDepthConfig
 from training.recipes.recipe import FrameNeeds, Recipe
 from training.recipes.registry import make_recipe, read_options, recipe_classes, RECIPES
 
@@ -74,3 +75,10 @@ def test_wrong_network_is_refused(
     given = DepthNetConfig(**{'encoder': 'efficientnet_lite0', 'weights': 'random', **network})
     with pytest.raises(kind, match=sentence):
         make_recipe('supervised', {}, given, 100.0)
+
+
+def test_network_for_another_focal_length_is_refused() -> None:
+    network = TcDepthConfig(encoder='efficientnet_lite0_dilated', weights='random', focal_px=50.0)
+    make_recipe('supervised', {}, network, 50.0)
+    with pytest.raises(ConfigError, match=r'^network\.focal_px = 50\.0: must be focal_px, 100\.0'):
+        make_recipe('supervised', {}, network, 100.0)

@@ -72,6 +72,7 @@ def make_recipe(
     config = read_options(name, options)
     recipe = recipe_classes(name)[1]
     _check_network(name, recipe, network)
+    _check_focal(network, focal_px)
     try:
         return recipe(config, lambda: make_network(network), focal_px)
     except ValueError as error:
@@ -84,3 +85,12 @@ def _check_network(name: str, recipe: type[Recipe], network: AnyNetworkConfig) -
     fit = [kind for kind, (_, built) in KINDS.items() if issubclass(built, recipe.network_type)]
     kind = network.kind
     raise ConfigError(f'network.kind = {kind!r}: recipe {name!r} trains one of {", ".join(fit)}')
+
+
+def _check_focal(network: AnyNetworkConfig, focal_px: float) -> None:
+    """Networks that know where points are in space are told the focal length themselves."""
+    stated = getattr(network, 'focal_px', focal_px)
+    if stated != focal_px:
+        raise ConfigError(
+            f'network.focal_px = {stated}: must be focal_px, {focal_px}, for which depths hold'
+        )
