@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn, Tensor
@@ -33,6 +33,7 @@ from training.models.encoders import (
     RANDOM,
 )
 from training.models.heads import DepthHead, LogSigmaHead
+from training.models.nested_decoder import NestedDecoder
 from training.models.network import (
     NetworkConfig,
     NO_SCALE,
@@ -51,12 +52,13 @@ class DepthNetConfig(NetworkConfig):
 
     ``weights`` of the encoder: see ``training.models.encoders``. With ``normalise`` the network
     takes RGB in 0..1 and applies the encoder's mean and std itself; without, they belong into
-    the model card. The first of ``scales`` is the size of the deployed output: 0 the image's,
-    1 half of it.
+    the model card. ``decoder`` 'nested': deeper features flow into all shallower skips. The
+    first of ``scales`` is the size of the deployed output: 0 the image's, 1 half of it.
     """
 
     kind: Literal['unet'] = 'unet'
     encoder: str
+    decoder: Literal['plain', 'nested'] = 'plain'
     parametrisation: str = 'inverse'
     widths: tuple[int, ...] = WIDTHS
     scales: tuple[int, ...] = SCALES
@@ -65,6 +67,9 @@ class DepthNetConfig(NetworkConfig):
     def check_size(self, width: int, height: int) -> None:
         """Check an input size [px]; ConfigError names the side."""
         require_multiple(width, height, multiple_px(self.encoder))
+
+
+DECODERS: dict[str, type[Any]] = {'plain': Decoder, 'nested': NestedDecoder}
 
 
 class Normalise(nn.Module):
@@ -100,7 +105,7 @@ class DepthNet(SplitNetwork):
         self.encoder: Encoder = make_encoder(config.encoder, config.weights)
         spec = self.encoder.spec
         self.normalise = Normalise(spec) if config.normalise else nn.Identity()
-        self.decoder = Decoder(
+        self.decoder = DECODERS[config.decoder](
             spec.channels, spec.strides, widths=config.widths, scales=config.scales
         )
         self.depth_heads = nn.ModuleList(

@@ -94,6 +94,15 @@ def _resnet(depth: int) -> Callable[[str], Encoder]:
     return load
 
 
+def _iresnet(depth: int) -> Callable[[str], Encoder]:
+    def load(weights: str) -> Encoder:
+        from training.models.iresnet import load_iresnet
+
+        return load_iresnet(depth, weights)
+
+    return load
+
+
 def _drn_c_26(weights: str) -> Encoder:
     from training.models.drn import load_drn_c_26
 
@@ -113,6 +122,8 @@ ENCODERS: dict[str, Callable[[str], Encoder]] = {
     'efficientnet_lite0_dilated': _dilated_efficientnet_lite(0),
     'resnet18': _resnet(18),
     'resnet50': _resnet(50),
+    'iresnet18': _iresnet(18),
+    'iresnet50': _iresnet(50),
     'drn_c_26': _drn_c_26,
     'densenet161': _densenet161,
 }

@@ -30,6 +30,9 @@ from training.models.encoders import accept_frames, ENCODERS, make_encoder
 PARAMETERS = {
     'resnet18': 11_689_512 - (512 * 1000 + 1000),
     'resnet50': 25_557_032 - (2048 * 1000 + 1000),
+    # The same layers in another order.
+    'iresnet18': 11_689_512 - (512 * 1000 + 1000),
+    'iresnet50': 25_557_032 - (2048 * 1000 + 1000),
     'densenet161': 28_681_000 - (2208 * 1000 + 1000),
 }
 # The authors of the variant count head and classifier too.
