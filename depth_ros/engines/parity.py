@@ -20,9 +20,9 @@ some networks without a word, and reduced precision can overflow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from depth_ros.core.engine_api import Engine
 from depth_ros.core.model_spec import ModelSpec
@@ -32,9 +32,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Relative errors are taken against at least this share of the largest magnitude, because a
-# value near zero (a logarithm, a feature) has no meaningful relative error of its own.
+# value near zero has no meaningful relative error of its own.
 FLOOR_SHARE = 0.01
 TINY = 1e-12
+# Counted up when the measures below change: verdicts by others are not recalled then.
+MEASURE = 2
+# What an output is decides what its relative error is of. Of a logarithm: of the number whose
+# logarithm it is. Of a feature, whose sign and size mean nothing by themselves: of the root mean
+# square of all of them.
+Meaning = Literal['quantity', 'logarithm', 'feature']
+# exp of more than this is no sigma.
+MAX_LOGARITHM = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,45 +131,50 @@ def compare_engines(
 
     :raises ModelError: one of them does not run, or breaks a promise of the card.
     """
-    names = _compared_outputs(card)
+    meanings = _meanings(card)
     wanted = run_sequence(reference, card, images)
     got = run_sequence(candidate, card, images)
-    return compare_outputs(wanted, got, names, tolerance)
+    return compare_outputs(wanted, got, meanings, tolerance)
 
 
 def compare_outputs(
     wanted: Sequence[Outputs],
     got: Sequence[Outputs],
-    names: Sequence[str],
+    meanings: Mapping[str, Meaning],
     tolerance: ParityTolerance,
 ) -> ParityReport:
-    """Compare the outputs ``names`` of two runs over the same images."""
+    """Compare the outputs that ``meanings`` names, of two runs over the same images."""
     tensors = tuple(
-        compare_tensors(name, a[name], b[name])
+        compare_tensors(name, a[name], b[name], meaning)
         for a, b in zip(wanted, got, strict=True)
-        for name in names
+        for name, meaning in meanings.items()
     )
     failures = dict.fromkeys(f for tensor in tensors for f in _failures(tensor, tolerance))
     return ParityReport(tensors=tensors, failures=tuple(failures))
 
 
-def compare_tensors(name: str, wanted: NDArray[Any], got: NDArray[Any]) -> TensorParity:
+def compare_tensors(
+    name: str, wanted: NDArray[Any], got: NDArray[Any], meaning: Meaning = 'quantity'
+) -> TensorParity:
     """Measure one output against its reference of the same shape, in float64."""
     both = np.isfinite(wanted) & np.isfinite(got)
     a, b = wanted[both].astype(np.float64), got[both].astype(np.float64)
+    if meaning == 'logarithm':
+        a, b = (np.exp(np.clip(x, -MAX_LOGARITHM, MAX_LOGARITHM)) for x in (a, b))
     same = both | (np.isnan(wanted) & np.isnan(got)) | (wanted == got)
     if a.size == 0:
         a = b = np.zeros(1)
     floor = max(FLOOR_SHARE * float(np.abs(a).max()), TINY)
+    scale = max(floor, float(np.sqrt(np.mean(a * a)))) if meaning == 'feature' else floor
     error = np.abs(a - b)
-    relative = error / np.maximum(np.abs(a), floor)
+    relative = error / np.maximum(np.abs(a), scale)
     return TensorParity(
         name=name,
         max_abs=float(error.max()),
         max_relative=float(relative.max()),
         mean_relative=float(relative.mean()),
         correlation=_correlation(a, b, floor),
-        median_ratio=_median_ratio(a, b, floor),
+        median_ratio=_median_ratio(a, b, scale),
         nonfinite_mismatches=int(same.size - np.count_nonzero(same)),
     )
 
@@ -180,9 +193,14 @@ def worst_figures(report: ParityReport) -> dict[str, float]:
     }
 
 
-def _compared_outputs(card: ModelSpec) -> list[str]:
-    names = [name for _, name in named_outputs(card)]
-    return list(dict.fromkeys([*names, *(state.output for state in card.temporal.states)]))
+def _meanings(card: ModelSpec) -> dict[str, Meaning]:
+    """Return what is compared."""
+    meanings: dict[str, Meaning] = {name: 'quantity' for _, name in named_outputs(card)}
+    if card.uncertainty.name is not None:
+        meanings[card.uncertainty.name] = 'logarithm'
+    for state in card.temporal.states:
+        meanings[state.output] = 'feature'
+    return meanings
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64], floor: float) -> float:

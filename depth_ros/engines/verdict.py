@@ -15,8 +15,8 @@
 """
 The verdict of the parity gate on one engine, and when an earlier one still holds.
 
-It holds for the same plan, driver, device, reference, tolerance and pictures; a change of any of
-them asks again.
+It holds for the same plan, driver, device, reference, card, measure, tolerance and pictures; a
+change of any of them asks again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from depth_ros.core.engine_api import Engine
 from depth_ros.core.model_spec import ModelSpec
-from depth_ros.engines.parity import compare_engines, ParityTolerance, worst_figures
+from depth_ros.engines.parity import (
+    compare_engines,
+    MEASURE,
+    ParityTolerance,
+    worst_figures,
+)
 import numpy as np
 from numpy.typing import NDArray
 
@@ -106,7 +111,7 @@ def judge(
 
     :raises ModelError: one of them does not run, or breaks a promise of the card.
     """
-    asked = _asked(reference, candidate, pictures, tolerance)
+    asked = _asked(reference, candidate, card, pictures, tolerance)
     if isinstance(candidate, Remembering):
         known = candidate.recall()
         if known is not None and known.get('asked') == asked:
@@ -130,12 +135,19 @@ def judge(
 
 
 def _asked(
-    reference: Engine, candidate: Engine, pictures: Pictures, tolerance: ParityTolerance
+    reference: Engine,
+    candidate: Engine,
+    card: ModelSpec,
+    pictures: Pictures,
+    tolerance: ParityTolerance,
 ) -> str:
     """Return everything that the verdict depends on, as text that JSON keeps as it is."""
     plain = {
         'circumstances': candidate.circumstances if isinstance(candidate, Remembering) else '',
         'reference': f'{reference.spec.backend} {reference.spec.version}',
+        # What is fed and compared, which a YAML beside the same graph may change.
+        'card': hashlib.sha256(repr(card).encode()).hexdigest(),
+        'measure': MEASURE,
         'pictures': pictures.sha256,
         'tolerance': asdict(tolerance),
     }

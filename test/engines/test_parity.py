@@ -46,7 +46,7 @@ RAMP = np.linspace(1.0, 10.0, 91, dtype=np.float32)
 
 def judge(got, wanted=RAMP, tolerance=FP32_TOLERANCE):
     outputs = [{'depth': np.asarray(wanted)}], [{'depth': np.asarray(got)}]
-    return compare_outputs(*outputs, ['depth'], tolerance)
+    return compare_outputs(*outputs, {'depth': 'quantity'}, tolerance)
 
 
 def test_compare_tensors_equal_is_perfect():
@@ -176,6 +176,33 @@ def test_compare_engines_other_weights_are_refused(tmp_path):
     report = compare_engines(reference, candidate, card, probe_images(card), BF16_TOLERANCE)
     assert not report.passed
     assert any("'log_scale' has" in failure for failure in report.failures)
+
+
+def test_compare_tensors_logarithm_is_judged_by_what_it_is_the_logarithm_of():
+    wanted = np.array([-2.0, 1e-4, 3.0], np.float32)
+    parity = compare_tensors('log_sigma', wanted, wanted + np.float32(0.01), 'logarithm')
+    assert parity.max_relative == pytest.approx(np.exp(0.01) - 1, rel=1e-2)
+    assert parity.median_ratio == pytest.approx(np.exp(0.01), rel=1e-4)
+    # As a quantity, the error of the value near zero would be all that counts.
+    assert compare_tensors('log_sigma', wanted, wanted + np.float32(0.01)).max_relative > 0.3
+
+
+def test_compare_tensors_feature_is_judged_by_the_size_of_all_of_them():
+    wanted = np.array([1.0, -1.0, 0.001, 1.0, -1.0], np.float32)
+    got = wanted + np.float32(0.01)
+    parity = compare_tensors('keys', wanted, got, 'feature')
+    assert parity.max_relative == pytest.approx(0.01 / np.sqrt(4 / 5), rel=1e-3)
+    # Their median lies anywhere around zero.
+    assert parity.median_ratio == 1.0
+    assert compare_tensors('keys', wanted, got).max_relative > 0.5
+
+
+@pytest.mark.parametrize('damage', [np.negative, np.zeros_like, lambda x: np.roll(x, 1)])
+def test_compare_tensors_wrong_feature_is_refused(damage):
+    wanted = np.random.default_rng(0).normal(0, 1, 500).astype(np.float32)
+    parity = compare_tensors('keys', wanted, damage(wanted), 'feature')
+    assert parity.max_relative > 0.5
+    assert parity.correlation < 0.5
 
 
 class WronglyBound:

@@ -37,8 +37,10 @@ from test.synthetic import model_spec
 
 from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines.model_card import read_card, write_card
+from depth_ros.engines.model_files import resolve_model, shipped_names
 from depth_ros.engines.onnx_file import model_sha256, read_onnx_file, write_metadata
 from depth_ros.engines.onnxruntime_engine import OnnxRuntimeEngine
+from depth_ros.engines.parity import compare_engines, FP16_TOLERANCE
 from depth_ros.engines.precision import (
     convert,
     precision_of,
@@ -48,7 +50,7 @@ from depth_ros.engines.precision import (
     source_record,
     write_record,
 )
-from depth_ros.engines.probe import run_sequence
+from depth_ros.engines.probe import probe_images, run_sequence
 from depth_ros.engines.rounding import write_rounding_twin
 from depth_ros.errors import ConfigError, ModelError
 import numpy as np
@@ -211,6 +213,20 @@ def test_convert_int8_learns_its_ranges_with_the_states_of_the_frames_before(tmp
     # A range learnt on zeros alone would cut the memory off at zero.
     depth = engine.infer({'image': image, 'memory': memory})['depth']
     np.testing.assert_allclose(depth, 7.0, atol=0.1)
+
+
+@pytest.mark.parametrize('name', shipped_names())
+def test_fp16_of_every_shipped_model_passes_the_gate_of_an_engine(name, tmp_path):
+    half, twin = tmp_path / 'half.onnx', tmp_path / 'twin.onnx'
+    convert(resolve_model(name), half, 'fp16', [])
+    write_rounding_twin(half, twin)
+    exact, rounded = (
+        OnnxRuntimeEngine(read_onnx_file(path), threads=1) for path in (resolve_model(name), twin)
+    )
+    card = read_card(half)
+    report = compare_engines(exact, rounded, card, probe_images(card), FP16_TOLERANCE)
+    assert report.passed, report.failures
+    assert report.worst_relative > 1e-4
 
 
 def test_convert_fp16_of_a_tensor_with_several_delicate_readers(tmp_path):

@@ -26,6 +26,7 @@ from test.engines.simulated_gpu import SimulatedRuntime, SimulatedTensorRt
 from test.synthetic import model_spec
 
 from depth_ros.engines import cuda_memory, tensorrt_store
+from depth_ros.engines import verdict as verdicts
 from depth_ros.engines.cuda_memory import Gpu
 from depth_ros.engines.engine_cache import (
     BuiltPlan,
@@ -163,6 +164,14 @@ def test_load_model_verdict_on_something_else_is_asked_again(machine, model, fol
 def test_load_model_new_driver_keeps_the_plan_but_asks_again(machine, model):
     load_model(str(model), engine='tensorrt').close()
     machine.runtime.cudaDriverGetVersion = lambda: (machine.runtime.cudaError_t(0), 13000)
+    with load_model(str(model), engine='tensorrt') as loaded:
+        assert 'earlier start' not in loaded.selection
+    assert len(machine.builds) == 1
+
+
+def test_load_model_another_measure_of_agreement_asks_again(machine, model, monkeypatch):
+    load_model(str(model), engine='tensorrt').close()
+    monkeypatch.setattr(verdicts, 'MEASURE', verdicts.MEASURE + 1)
     with load_model(str(model), engine='tensorrt') as loaded:
         assert 'earlier start' not in loaded.selection
     assert len(machine.builds) == 1
