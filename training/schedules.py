@@ -76,6 +76,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Milestones:
+    """Times ``gamma`` after each of ``epochs``; TC-Depth: 0.25 after 15 and 20 of 30."""
+
+    warmup_steps: int = 0
+    epochs: tuple[int, ...]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        epochs = self.epochs
+        rises = all(early < late for early, late in zip((0, *epochs), epochs, strict=False))
+        _require(bool(epochs) and rises, 'epochs', list(epochs), 'must be some, rising, from 1')
+        _require(0 < self.gamma <= 1, 'gamma', self.gamma, 'must be above 0, up to 1')
+
+    def factor(self, share: float, epochs: float) -> float:
+        return float(self.gamma ** sum(epochs >= epoch for epoch in self.epochs))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cosine:
     """Half a cosine, from 1 to ``final_factor`` (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
 
@@ -112,6 +130,7 @@ SCHEDULES: dict[str, type[Any]] = {
     'cosine': Cosine,
     'poly': Poly,
     'step': Step,
+    'milestones': Milestones,
 }
 
 

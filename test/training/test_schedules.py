@@ -48,6 +48,20 @@ def test_step_falls_again_and_again() -> None:
     assert [found[epoch * PER_EPOCH] for epoch in (0, 5, 10, 15)] == [1.0, 0.5, 0.25, 0.125]
 
 
+def test_milestones_fall_after_the_epochs_that_they_name() -> None:
+    found = factors('milestones', epochs=[12, 15], gamma=0.25)
+    assert [found[epoch * PER_EPOCH] for epoch in (0, 11, 12, 14, 15, 19)] == [
+        *(1.0, 1.0, 0.25, 0.25, 0.0625, 0.0625)
+    ]
+    assert found[12 * PER_EPOCH - 1] == 1.0
+
+
+@pytest.mark.parametrize('epochs', [[], [0, 3], [3, 3], [5, 2]])
+def test_milestones_that_do_not_rise_are_refused(epochs: list[int]) -> None:
+    with pytest.raises(ConfigError, match='must be some, rising, from 1'):
+        make_schedule('milestones', {'epochs': epochs})
+
+
 def test_cosine_is_half_in_the_middle_and_ends_at_its_last_factor() -> None:
     found = factors('cosine', final_factor=0.2)
     assert found[0] == 1.0
@@ -76,7 +90,7 @@ def test_factor_is_always_above_zero_up_to_one(name: str, warmup: int, step: int
 
 
 def test_all_kinds_are_tested_here() -> None:
-    assert {*SCHEDULES} == {'constant', 'cosine', 'poly', 'step'}
+    assert {*SCHEDULES} == {'constant', 'cosine', 'milestones', 'poly', 'step'}
 
 
 @pytest.mark.parametrize(

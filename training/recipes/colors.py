@@ -165,6 +165,33 @@ def recolored_each(batch: Batch, choices: Sequence[str], stream: str) -> Tensor:
     return _changed(batch, changes, neighbours=False).image_B3HW
 
 
+def recolored_apart(batch: Batch, choice: str, stream: str, *, neighbours: bool) -> Colored:
+    """
+    Return the batch in changed colours, a draw of its own for every picture.
+
+    Ruhkamp et al., 3DV 2021, arXiv:2110.08192 (TC-Depth), so that depth does not follow from
+    what looks alike in other frames.
+
+    :param choice: one of ``CHOICES``.
+    :param stream: draws under other names are independent.
+    :param neighbours: False leaves the neighbours as they are.
+    """
+    pictures = [batch.image_B3HW, *(batch.neighbour_BN3HW.unbind(1) if neighbours else ())]
+    changed = [
+        _each_changed(picture, [_DRAWS[choice](seed, f'{stream} {n}') for seed in batch.seeds])
+        for n, picture in enumerate(pictures)
+    ]
+    beside = torch.stack(changed[1:], dim=1) if neighbours else batch.neighbour_BN3HW
+    return Colored(changed[0], beside)
+
+
+def _each_changed(picture_B3HW: Tensor, changes: list[Change | None]) -> Tensor:
+    if not any(changes):
+        return picture_B3HW
+    pairs = zip(picture_B3HW, changes, strict=True)
+    return torch.stack([row if change is None else change(row[None])[0] for row, change in pairs])
+
+
 def disturbed(batch: Batch, choice: str, stream: str, *, neighbours: bool) -> Colored:
     """
     Return the batch with noise, one draw for all pictures of a frame.

@@ -32,6 +32,7 @@ RECIPES: dict[str, str] = {
     'self_supervised': 'SelfSupervised',
     'naive_sum': 'NaiveSum',
     'mutual_distillation': 'MutualDistillation',
+    'tc_depth': 'TcDepth',
     'depth_anything': 'DepthAnything',
     'metric_finetune': 'MetricFinetune',
     'feature_network': 'FeatureNetwork',

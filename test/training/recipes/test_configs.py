@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.models.depth_net import DepthNet
+from training.models.networks import make_network
 from training.recipes.registry import recipe_classes, RECIPES
 from training.settings import read_yaml
 from training.train_config import read_config
@@ -57,7 +57,7 @@ def test_config_builds_and_answers(name: str) -> None:
         ['network.weights=random', *(['recipe.pose_weights=random'] * has_pose)],
     )
     make = recipe_classes(name)[1]
-    recipe = make(config.recipe.options, lambda: DepthNet(config.network), config.focal_px)
+    recipe = make(config.recipe.options, lambda: make_network(config.network), config.focal_px)
     with torch.inference_mode():
         depths = recipe.deployed().eval()(torch.rand(1, 3, 64, 96)).depths
     assert [tuple(depth.shape[2:]) for depth in depths] == [(64 >> s, 96 >> s) for s in range(4)]
@@ -67,3 +67,11 @@ def test_focal_length_is_that_of_the_camera_at_the_size_of_the_network() -> None
     for name in RECIPES:
         config = read_config(CONFIGS / f'{name}.yaml')
         assert config.focal_px == pytest.approx(721.5377 * config.data.width / 1242, rel=1e-6)
+
+
+def test_published_tc_depth_is_valid_and_has_three_layers() -> None:
+    config = read_config(CONFIGS / 'tc_depth_paper.yaml')
+    assert config.network.attention.layers == 3
+    assert config.recipe.options.offsets == (-1, 1)
+    assert config.schedule.options.epochs == (15, 20)
+    assert config.recipe.options.motion.epochs == 20

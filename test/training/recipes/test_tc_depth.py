@@ -1,0 +1,477 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""TC-Depth's recipe: truth costs nothing, each term trains what it may, gaps are borne."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+import math
+from pathlib import Path
+from test.engines.graphs import brightness_file, with_output
+from test.synthetic import model_spec
+from test.training.recipes.batches import (
+    FOCAL,
+    HEIGHT,
+    LATE,
+    part,
+    POSE_NET,
+    SCENE,
+    total,
+    TrueMotion,
+    unlabelled,
+    WIDTH,
+)
+from test.training.recipes.windows import Knowing, shortened, SmallSequence, window_batch
+from typing import Any
+
+from depth_ros.engines.model_card import write_card
+from depth_ros.errors import ConfigError, ModelError
+import pytest
+import torch
+from torch import nn
+from training.models.attention_stack import StackOptions
+from training.models.depth_net import DepthNetConfig
+from training.models.tc_depth import TcDepthConfig as NetworkConfig
+from training.recipes.recipe import FrameNeeds, Progress, Term
+from training.recipes.registry import make_recipe, read_options
+from training.recipes.tc_depth import TcDepth, TcDepthConfig
+from training.samples import Batch
+
+ODOMETRY = {'pose': 'odometry', 'travel_weight': 0.0, 'colors': 'off', 'colors_apart': True}
+EVERYTHING = {**ODOMETRY, 'temporal_weight': 0.1, 'temporal_lidar_weight': 0.2}
+PIXELS = HEIGHT * WIDTH
+EARLY = Progress(step=0, epochs=0.5)
+
+
+TINY = NetworkConfig(
+    encoder='efficientnet_lite0_dilated',
+    weights='random',
+    focal_px=FOCAL,
+    widths=(4, 4, 8, 8),
+    scales=(0, 2),
+    attention=StackOptions(value_width=8, key_width=8, bins=16, volume_width=8),
+)
+
+
+def config_of(**options: Any) -> TcDepthConfig:
+    config: TcDepthConfig = read_options('tc_depth', {**ODOMETRY, **options})
+    return config
+
+
+def recipe_of(network: nn.Module, **options: Any) -> TcDepth:
+    recipe = TcDepth(config_of(**options), lambda: network, FOCAL)
+    return recipe.double().eval()
+
+
+def terms_of(network: nn.Module, batch: Batch, **options: Any) -> dict[str, Term]:
+    return recipe_of(network, **options)(batch, LATE)
+
+
+def gradients(network: nn.Module, value: torch.Tensor) -> dict[str, bool]:
+    """Return which parameters learn from a value."""
+    named = dict(network.named_parameters())
+    found = torch.autograd.grad(value, list(named.values()), retain_graph=True, allow_unused=True)
+    return {name: g is not None and bool(g.any()) for name, g in zip(named, found, strict=True)}
+
+
+# --- Truth and known errors ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('views', ['causal', 'centred'])
+def test_truth_costs_nothing_but_the_sampling(views: str) -> None:
+    offsets = (-1, -2) if views == 'causal' else (-1, 1)
+    terms = terms_of(Knowing(), window_batch(2, offsets), **EVERYTHING, views=views)
+    assert set(terms) == {
+        *('lidar_nll', 'filter', 'photometric', 'smoothness', 'reference'),
+        *('geometric', 'temporal', 'temporal_lidar'),
+    }
+    # At the border the outermost half pixel is repeated.
+    for name, limit in (
+        ('photometric', 5e-3),
+        ('geometric', 1e-4),
+        ('temporal', 1e-4),
+        ('temporal_lidar', 1e-3),
+        ('reference', 1e-9),
+    ):
+        assert terms[name].value.item() < limit, name
+    assert terms['lidar_nll'].value.item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_known_jitter_of_one_frame_has_the_known_error() -> None:
+    factor = 1.2
+    batch = window_batch(2)
+    options = {**EVERYTHING, 'cycle_mask': False}
+    terms = terms_of(Knowing({-2: factor}), batch, **options)
+    temporal, lidar = terms['temporal'], terms['temporal_lidar']
+    right = terms_of(Knowing(), batch, **options)
+    # Of the two sources one is wrong, and about as many pixels meet each.
+    share = temporal.value.item() / math.log(factor)
+    assert 0.4 < share < 0.6
+    assert 0.4 < lidar.value.item() / math.log(factor) < 0.6
+    assert temporal.count == right['temporal'].count
+    whole = terms_of(Knowing({-2: factor, -1: factor}), batch, **options)
+    assert whole['temporal'].value.item() == pytest.approx(math.log(factor), rel=1e-3)
+    assert whole['temporal_lidar'].value.item() == pytest.approx(math.log(factor), rel=1e-2)
+    assert (temporal.weight, lidar.weight, terms['geometric'].weight) == (0.1, 0.2, 0.1)
+
+
+def test_error_of_all_frames_alike_does_not_flicker() -> None:
+    terms = terms_of(Knowing({0: 1.2, -1: 1.2, -2: 1.2}), window_batch(2), **EVERYTHING)
+    assert terms['temporal_lidar'].value.item() < 1e-3
+    # Metres of travel stay the same while depths grow, so geometry tells.
+    assert terms['geometric'].value.item() > 1e-3
+
+
+def test_larger_changes_are_occlusions() -> None:
+    options = {**EVERYTHING, 'cycle_mask': False}
+    terms = terms_of(Knowing({-1: 1.5, -2: 1.5}), window_batch(2), **options)
+    assert terms.keys().isdisjoint({'temporal', 'temporal_lidar'})
+    assert terms['geometric'].value.item() > 0.01
+    wide = terms_of(Knowing({-1: 1.5, -2: 1.5}), window_batch(2), **options, temporal_limit=0.5)
+    assert wide['temporal'].value.item() == pytest.approx(math.log(1.5), rel=1e-3)
+
+
+def test_cycle_mask_leaves_seventy_percent() -> None:
+    batch = window_batch(1)
+    jitter = {-1: 1.1, -2: 1.1}
+    whole = terms_of(Knowing(jitter), batch, **{**EVERYTHING, 'cycle_mask': False})
+    masked = terms_of(Knowing(jitter), batch, **EVERYTHING)
+    # Of two sources, 70 % of all pixels each; all of them agree about.
+    assert masked['temporal'].count == pytest.approx(2 * 0.7 * PIXELS, rel=0.01)
+    assert masked['temporal'].count < whole['temporal'].count
+    assert masked['geometric'].count == whole['geometric'].count == PIXELS
+    assert 0.2 < masked['geometric'].value.item() / whole['geometric'].value.item() < 1.0
+
+
+# --- Who learns what -------------------------------------------------------------------------
+
+
+def test_each_term_trains_what_it_may() -> None:
+    network = Knowing({0: 1.03, -1: 0.97, -2: 1.02})
+    with torch.no_grad():
+        network.reference.mul_(1.1)
+    recipe = recipe_of(network, **EVERYTHING, photometric='plain')
+    terms = recipe(window_batch(2), LATE)
+    wanted = {
+        'photometric': {'depths.0'},
+        'smoothness': {'depths.0'},
+        'lidar_nll': {'depths.0', 'depths.-1', 'depths.-2', 'sigma'},
+        'filter': {'sigma'},
+        'reference': {'reference'},
+        'geometric': {'depths.0', 'depths.-1', 'depths.-2'},
+        'temporal': {'depths.0', 'depths.-1', 'depths.-2'},
+        'temporal_lidar': {'depths.0', 'depths.-1', 'depths.-2'},
+    }
+    assert set(terms) == set(wanted)
+    for name, term in terms.items():
+        learns = gradients(network, term.value)
+        assert {k for k, does in learns.items() if does} == wanted[name], name
+
+
+@pytest.mark.parametrize(
+    ('options', 'gone'),
+    [
+        ({'geometric_weight': 0.0}, {'geometric'}),
+        ({'temporal_weight': 0.0}, {'temporal'}),
+        ({'temporal_lidar_weight': 0.0}, {'temporal_lidar'}),
+        ({'reference_weight': 0.0}, {'reference'}),
+        ({'smoothness_weight': 0.0}, {'smoothness'}),
+        ({'photometric_weight': 0.0, 'photometric': 'hard'}, {'photometric'}),
+        ({'lidar_frames': 'off'}, {'lidar_nll', 'filter'}),
+    ],
+)
+def test_switch_takes_its_terms_away(options: dict[str, Any], gone: set[str]) -> None:
+    every = terms_of(Knowing(), window_batch(1), **EVERYTHING)
+    rest = terms_of(Knowing(), window_batch(1), **{**EVERYTHING, **options})
+    assert set(every) - set(rest) == gone
+    assert set(rest) <= set(every)
+
+
+def test_lidar_of_the_window_or_of_the_current_frame() -> None:
+    batch = window_batch(2)
+    network = Knowing({-1: 2.0})
+    window = terms_of(network, batch)['lidar_nll']
+    current = terms_of(network, batch, lidar_frames='current')['lidar_nll']
+    assert window.count == 3 * current.count
+    assert window.value.item() > current.value.item() == pytest.approx(0.0, abs=1e-9)
+    unread = replace(batch, neighbour_depth_BN1HW=None, neighbour_valid_BN1HW=None)
+    assert terms_of(network, unread)['lidar_nll'].count == current.count
+
+
+# --- Incomplete batches ----------------------------------------------------------------------
+
+
+def test_only_lidar_and_single_frames_train_depth_and_reference() -> None:
+    batch = shortened(window_batch(2), {0: 0, 1: 0})
+    assert set(terms_of(Knowing(), batch, **EVERYTHING)) == {'lidar_nll', 'filter', 'reference'}
+
+
+def test_only_video_trains_what_needs_no_lidar() -> None:
+    batch = unlabelled(window_batch(2), 0, 1)
+    assert batch.neighbour_valid_BN1HW is not None
+    batch = replace(batch, neighbour_valid_BN1HW=torch.zeros_like(batch.neighbour_valid_BN1HW))
+    terms = terms_of(Knowing(), batch, **EVERYTHING)
+    assert set(terms) == {'photometric', 'smoothness', 'reference', 'geometric', 'temporal'}
+
+
+def test_frames_without_poses_have_no_part_in_what_needs_them() -> None:
+    batch = window_batch(3)
+    has_pose = batch.has_pose_BN.clone()
+    has_pose[1, 1] = False
+    mixed = terms_of(Knowing(), replace(batch, has_pose_BN=has_pose), **EVERYTHING)
+    two = terms_of(Knowing(), part(batch, [0, 2]), **EVERYTHING)
+    three = terms_of(Knowing(), batch, **EVERYTHING)
+    for name in ('photometric', 'geometric', 'temporal', 'temporal_lidar', 'smoothness'):
+        assert mixed[name].count == two[name].count
+        assert mixed[name].value.item() == pytest.approx(two[name].value.item(), abs=1e-9)
+    for name in ('lidar_nll', 'reference', 'filter'):
+        assert mixed[name].count == three[name].count
+
+
+def test_motion_by_a_network_needs_no_poses() -> None:
+    options = {**POSE_NET, 'pose': 'network', 'colors': 'off', 'travel_weight': 0.05}
+    config: TcDepthConfig = read_options('tc_depth', {**options, 'views': 'centred'})
+    recipe = TcDepth(config, Knowing, FOCAL).double()
+    recipe.video.pose_net = TrueMotion()
+    batch = window_batch(2, (-1, 1))
+    terms = recipe(replace(batch, has_pose_BN=torch.zeros_like(batch.has_pose_BN)), LATE)
+    assert {'photometric', 'geometric', 'reference', 'lidar_nll'} < set(terms)
+    assert terms['geometric'].value.item() < 1e-4
+
+
+def mixed_window() -> Batch:
+    """Return four frames: whole, without LiDAR, with a short past, and alone without poses."""
+    batch = shortened(unlabelled(window_batch(4), 1), {2: 1, 3: 0})
+    generator = torch.Generator().manual_seed(3)
+    noise = 0.2 * torch.rand(batch.image_B3HW.shape, generator=generator, dtype=torch.float64)
+    return replace(batch, image_B3HW=(batch.image_B3HW + noise).clamp(0, 1))
+
+
+@pytest.mark.parametrize('split', [((0, 2), (1, 3)), ((3,), (2, 1, 0))])
+def test_weighted_parts_are_the_whole(split: tuple[tuple[int, ...], ...]) -> None:
+    options = {**EVERYTHING, 'colors': 'jitter', 'consistency_scales': 2}
+    recipe = recipe_of(SmallSequence(), **{**options, 'temporal_limit': 2.0})
+    batch = mixed_window()
+    whole = recipe(batch, LATE)
+    parts = [recipe(part(batch, rows), LATE) for rows in split]
+    assert {'photometric', 'geometric', 'temporal', 'reference', 'lidar_nll'} <= set(whole)
+    sums = []
+    for name, term in whole.items():
+        present = [terms[name] for terms in parts if name in terms]
+        assert sum(p.count for p in present) == term.count, name
+        value = torch.stack([p.value * p.count for p in present]).sum() / term.count
+        assert value.item() == pytest.approx(term.value.item(), rel=1e-6, abs=1e-9), name
+        sums.append(value * term.weight)
+    together, apart = (
+        torch.autograd.grad(x, list(recipe.parameters()), allow_unused=True)
+        for x in (total(whole), torch.stack(sums).sum())
+    )
+    for ours, theirs in zip(together, apart, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+# --- The teacher of motion -------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a model whose depth is 100 m times the brightness."""
+    path = brightness_file(tmp_path_factory.mktemp('teacher') / 'model.onnx')
+    card = with_output(model_spec(), focal_px=None, scale=1.0, min_depth_m=1.0, max_depth_m=90.0)
+    write_card(path, card)
+    return str(path)
+
+
+def test_teacher_says_what_moves_until_its_epochs_are_over(teacher: str) -> None:
+    motion = {'model': teacher, 'engine': 'onnxruntime', 'epochs': 2.0, 'weight': 0.3}
+    batch = window_batch(2)
+    grey = torch.full_like(batch.image_B3HW, 0.1)
+    grey[..., : WIDTH // 2] = 0.6
+    # The plane is 6 to 14 m away: 10 m are about right, 60 m are not.
+    batch = replace(batch, image_B3HW=grey)
+    network = Knowing()
+    recipe = recipe_of(network, **EVERYTHING, photometric='plain', motion=motion)
+    early, late = recipe(batch, EARLY), recipe(batch, LATE)
+    assert 'motion' not in late
+    term = early['motion']
+    assert (term.count, term.weight) == (2 * PIXELS, 0.3)
+    teacher_m = torch.full_like(SCENE.depth(), 10.0)
+    teacher_m[..., : WIDTH // 2] = 60.0
+    depth = SCENE.depth()
+    moves = (depth - teacher_m).abs() >= 0.6 * torch.minimum(depth, teacher_m)
+    difference = (1 / depth - 1 / teacher_m).abs() * moves
+    assert term.value.item() == pytest.approx(float(difference.mean()), rel=0.02)
+    assert {k for k, does in gradients(network, term.value).items() if does} == {'depths.0'}
+    # Where it moves, depths need not agree.
+    assert early['temporal_lidar'].count < late['temporal_lidar'].count
+
+
+def test_teacher_without_metres_is_refused(tmp_path: Path) -> None:
+    path = brightness_file(tmp_path / 'model.onnx')
+    card = with_output(model_spec(), kind='affine_inverse_depth', focal_px=None)
+    write_card(path, card)
+    motion = {'model': str(path), 'engine': 'onnxruntime'}
+    with pytest.raises(ModelError, match='affine_inverse_depth'):
+        recipe_of(Knowing(), motion=motion)(window_batch(1), EARLY)
+
+
+def test_stored_answers_are_asked_of_the_dataset() -> None:
+    assert config_of(motion={'labels': '/labels'}).needs.labels == '/labels'
+    assert config_of().needs.labels is None
+
+
+# --- What it is to the trainer ---------------------------------------------------------------
+
+
+def test_needs_are_windows_of_any_frames() -> None:
+    assert config_of().needs == FrameNeeds(
+        labelled=None,
+        neighbours=None,
+        offsets=(-1, -2),
+        window=True,
+        neighbour_depths=True,
+    )
+    assert config_of(past=3).needs.offsets == (-1, -2, -3)
+    centred = config_of(views='centred', lidar_frames='current').needs
+    assert (centred.offsets, centred.neighbour_depths) == ((-1, 1), False)
+
+
+def test_predictions_are_metres_on_each_camera_with_the_past() -> None:
+    batch = window_batch(2)
+    K = batch.K_B33.clone()
+    K[1, 0, 0] *= 2
+    network = SmallSequence()
+    said = recipe_of(network).predictions(replace(batch, K_B33=K))['depth']
+    images = torch.stack((*batch.neighbour_BN3HW.unbind(1)[::-1], batch.image_B3HW), dim=1)
+    expected = network.sequence_views(images, torch.zeros(2, 4))[-1].prediction
+    torch.testing.assert_close(said.depths[0][:1], expected.depths[0][:1])
+    torch.testing.assert_close(said.depths[0][1:], 2 * expected.depths[0][1:])
+    alone = shortened(batch, {0: 0, 1: 0})
+    first = recipe_of(network).predictions(alone)['depth']
+    assert not torch.allclose(first.depths[0][:1], said.depths[0][:1])
+
+
+def test_colours_are_drawn_for_every_picture_or_once() -> None:
+    batch = window_batch(8)
+    same = batch.image_B3HW[:, None].repeat(1, 2, 1, 1, 1)
+    batch = replace(batch, neighbour_BN3HW=same)
+    for apart in (True, False):
+        recipe = recipe_of(Knowing(), colors='jitter', colors_apart=apart)
+        seen = recipe._colored(batch)
+        equal = (seen.neighbour_BN3HW[:, 0] == seen.image_B3HW).flatten(1).all(1)
+        both = (seen.image_B3HW != batch.image_B3HW).flatten(1).any(1)
+        assert both.any()
+        if apart:
+            assert not equal[both].any()
+        else:
+            assert torch.allclose(seen.neighbour_BN3HW[:, 0], seen.image_B3HW)
+
+
+def test_network_that_does_not_remember_is_refused() -> None:
+    unet = DepthNetConfig(encoder='efficientnet_lite0', weights='random')
+    with pytest.raises(ConfigError, match='tc_depth'):
+        make_recipe('tc_depth', ODOMETRY, unet, FOCAL)
+
+
+def test_window_shorter_than_the_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match='past = 1: the network remembers 2 frames'):
+        recipe_of(Knowing(), past=1)
+    recipe_of(Knowing(memory=0), past=1)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'views': 'future'}, "views = 'future': must be one of causal, centred"),
+        ({'lidar_frames': 'some'}, "lidar_frames = 'some': must be one of window, current, off"),
+        ({'past': 0}, 'past = 0: must be 1 or more'),
+        ({'views': 'centred', 'past': 3}, 'past = 3: has no effect with views = centred'),
+        ({'colors_apart': False}, 'colors_apart = False: has no effect with colors = off'),
+        ({'photometric': 'nll'}, 'photometric = nll: sigma is in metres, by LiDAR'),
+        (
+            {'lidar_frames': 'off', 'beta': 2.0},
+            'beta = 2.0: has no effect with lidar_frames = off',
+        ),
+        ({'cycle_share': 0.0}, 'cycle_share = 0.0: must be above 0, up to 1'),
+        ({'cycle_mask': False, 'cycle_share': 0.5}, 'cycle_share = 0.5: has no effect with'),
+        ({'temporal_limit': 0.2}, 'temporal_limit = 0.2: has no effect with no temporal weight'),
+        (
+            {'geometric_weight': 0.0, 'consistency_scales': 2},
+            'consistency_scales = 2: has no effect with geometric_weight = 0',
+        ),
+        ({'reference_weight': -1.0}, 'reference_weight = -1.0: must be zero or more'),
+        ({'motion': {'labels': 'x', 'epochs': 0.0}}, 'epochs = 0.0: must be a positive number'),
+        ({'motion': {}}, 'give exactly one of them'),
+        (
+            {'photometric_weight': 0.0, 'lidar_frames': 'off', 'photometric': 'hard'},
+            'photometric_weight = 0: without feature_metric nothing would train the depth',
+        ),
+        (
+            {'pose': 'network', 'temporal_weight': 0.1},
+            'temporal_weight = 0.1: needs to know how the camera moved; use pose = odometry',
+        ),
+    ],
+)
+def test_bad_option_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_of(**options)
+
+
+def test_output_has_metres_where_something_gives_them() -> None:
+    video = {'pose': 'network', 'lidar_frames': 'off', 'colors': 'jitter', **POSE_NET}
+    cases = [
+        ({}, 'metric_depth', True),
+        ({'lidar_frames': 'off'}, 'metric_depth', False),
+        ({**video, 'travel_weight': 0.05}, 'metric_depth', False),
+        (video, 'affine_inverse_depth', False),
+    ]
+    for options, kind, has_sigma in cases:
+        recipe = TcDepth(config_of(**options), Knowing, FOCAL)
+        assert (recipe.output_kind, recipe.has_sigma) == (kind, has_sigma)
+
+
+def test_learned_motion_trains_the_pose_network() -> None:
+    options = {**POSE_NET, 'pose': 'network', 'travel_weight': 0.05, 'colors': 'off'}
+    recipe = TcDepth(config_of(**options), SmallSequence, FOCAL).double()
+    terms = recipe(window_batch(1), LATE)
+    named = {name: p for name, p in recipe.named_parameters() if name.startswith('video.')}
+    assert named
+    value = terms['photometric'].value + terms['geometric'].value
+    found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    assert any(g is not None and bool(g.any()) for g in found)
+
+
+def test_real_network_learns_from_every_term() -> None:
+    torch.manual_seed(0)
+    recipe = make_recipe('tc_depth', EVERYTHING, TINY, FOCAL)
+    batch = window_batch(3)
+    values = {
+        key: value.float()
+        for key, value in ((f.name, getattr(batch, f.name)) for f in fields(batch))
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+    }
+    batch = shortened(replace(batch, **values), {1: 1, 2: 0})
+    optimiser = torch.optim.Adam(recipe.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        terms = recipe(batch, LATE)
+        optimiser.zero_grad()
+        loss = total(terms)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    silent = [name for name, p in recipe.named_parameters() if p.grad is None]
+    assert not silent
