@@ -30,6 +30,7 @@ from training.train_config import OptimiserConfig
 OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
     'adam': torch.optim.Adam,
     'adamw': torch.optim.AdamW,
+    'sgd': torch.optim.SGD,
 }
 # A young mean follows quickly: (1 + n) / (10 + n) after n steps, until that is above the decay.
 YOUNG = 10.0
@@ -67,7 +68,8 @@ def make_optimiser(
         for (is_encoder, decays), parameters in sorted(groups.items())
     ]
     make: Any = OPTIMISERS[config.name]
-    optimiser: torch.optim.Optimizer = make(described, fused=fused)
+    own = {} if config.momentum is None else {'momentum': config.momentum}
+    optimiser: torch.optim.Optimizer = make(described, fused=fused, **own)
     return optimiser
 
 

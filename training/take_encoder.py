@@ -59,7 +59,7 @@ def take_encoder(checkpoint: Path, out: Path) -> str:
     if not isinstance(encoder, nn.Module) or name is None:
         raise ModelError(
             f"checkpoint '{checkpoint}': a {type(network).__name__} has no encoder that another "
-            'network could begin with; only those of kind unet have'
+            'network could begin with; only those of kind unet or encoder have'
         )
     write_encoder(out, name, encoder)
     return str(name)

@@ -22,13 +22,14 @@ with Ctrl-C and go on with --resume.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 import logging
 import os
 from pathlib import Path
 import platform
 import signal
-import sys
 from typing import Any
 import warnings
 
@@ -44,9 +45,9 @@ from torch import distributed
 from training.augment import RandomCrop, Resize
 from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint, stored_config
 from training.dataset import DepthDataset
-from training.ranks import Ranks, TrainingError
 from training.dataset_format import DatasetError, json_bytes, write_whole
 from training.label_store import manifest_hash
+from training.ranks import COUNT_VARIABLE, leave, Ranks, TrainingError
 from training.recipes.recipe import FrameNeeds
 from training.sampler import make_sampler
 from training.settings import read_yaml
@@ -56,21 +57,45 @@ from training.train_log import TrainLog
 from training.trainer import TrainData, Trainer
 import yaml
 
-PROGRAM = 'python -m training.train'
 CONFIG_FILE, RUN_FILE = 'config.yaml', 'run.json'
 EXIT_ERROR = 1
 # What a shell reports of a program that a signal has ended: 128 + its number.
 EXIT_SIGNAL = 128
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """
+    A command that trains.
+
+    Fields:
+        recipes: those that it takes; None: all.
+        validates: it can, unless it is told not to.
+        finish: what the first process does after the last step, with the folder of the run;
+            returns what to say of it.
+
+    """
+
+    name: str
+    description: str | None
+    recipes: tuple[str, ...] | None = None
+    validates: bool = True
+    finish: Callable[[Path], str] | None = None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    given = _parser().parse_args(argv)
+    return run(Program(name='train', description=__doc__), argv)
+
+
+def run(program: Program, argv: Sequence[str] | None) -> int:
+    """Run a program that trains; return its exit status."""
+    given = _parser(program).parse_args(argv)
     _silence_libraries()
     try:
-        return _run(given)
+        return _run(program, given)
     except DepthRosError as error:
-        _say(f'train: {error}', 'red')
+        _say(f'{program.name}: {error}', 'red')
         # Fabric kills the first process when another one fails, even while it says why.
         return EXIT_ERROR if _is_first() else 0
     except KeyboardInterrupt:
@@ -92,8 +117,9 @@ def _say(text: str, style: str) -> None:
         console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _run(given: argparse.Namespace) -> int:
+def _run(program: Program, given: argparse.Namespace) -> int:
     config, start = _config(given)
+    _check_recipe(program, config)
     fabric = _fabric(given, config)
     data = _data(given, config)
     _check_batch(given, config, data)
@@ -110,7 +136,7 @@ def _run(given: argparse.Namespace) -> int:
             fabric, config, recipe, data, given.out, ranks=ranks, stop=stop, start=start
         )
         try:
-            return _train(trainer, given)
+            return _train(trainer, program, given)
         finally:
             if ranks.count > 1:
                 distributed.destroy_process_group()
@@ -136,6 +162,14 @@ def _config(given: argparse.Namespace) -> tuple[TrainConfig, Checkpoint | None]:
     return config, start
 
 
+def _check_recipe(program: Program, config: TrainConfig) -> None:
+    if program.recipes is not None and config.recipe.name not in program.recipes:
+        raise ConfigError(
+            f'recipe.name = {config.recipe.name!r}: training.{program.name} takes '
+            f'{", ".join(program.recipes)}; training.train takes all'
+        )
+
+
 def _fabric(given: argparse.Namespace, config: TrainConfig) -> Fabric:
     if given.accelerator == 'cuda' and not torch.cuda.is_available():
         raise ConfigError('--accelerator cuda: torch finds no such device; use cpu')
@@ -149,7 +183,7 @@ def _fabric(given: argparse.Namespace, config: TrainConfig) -> Fabric:
     for option in ('devices', 'nodes'):
         if getattr(given, option) < 1:
             raise ConfigError(f'--{option} {getattr(given, option)}: must be at least 1')
-    started = int(os.environ.get('WORLD_SIZE', given.devices * given.nodes))
+    started = int(os.environ.get(COUNT_VARIABLE, given.devices * given.nodes))
     if started != given.devices * given.nodes:
         raise ConfigError(
             f'--devices {given.devices} --nodes {given.nodes}: {started} processes were started; '
@@ -238,18 +272,19 @@ def _is_first() -> bool:
     return int(os.environ.get('RANK', os.environ.get('LOCAL_RANK', '0'))) == 0
 
 
-def _train(trainer: Trainer, given: argparse.Namespace) -> int:
+def _train(trainer: Trainer, program: Program, given: argparse.Namespace) -> int:
     log = _log(trainer, given) if trainer.ranks.is_first else None
     try:
         number = trainer.run(log)
+        if log is not None and program.finish is not None and not number:
+            log.say(program.finish(given.out))
     finally:
         if log is not None:
             log.close()
     if number:
         step = trainer.position.step
-        _say(
-            f'train: stopped after step {step}; go on with the same command and --resume', 'yellow'
-        )
+        told = f'stopped after step {step}; go on with the same command and --resume'
+        _say(f'{program.name}: {told}', 'yellow')
     # See main.
     return EXIT_SIGNAL + number if number and trainer.ranks.is_first else 0
 
@@ -298,8 +333,9 @@ def _device_name(fabric: Fabric) -> str:
     return torch.cuda.get_device_name(fabric.device) if is_gpu else f'cpu, {os.cpu_count()} cores'
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
+def _parser(program: Program) -> argparse.ArgumentParser:
+    prog = f'python -m training.{program.name}'
+    parser = argparse.ArgumentParser(prog=prog, description=program.description)
     parser.add_argument('--config', type=Path, help='YAML file; with --resume not needed')
     parser.add_argument('--data', type=Path, required=True, help='folder of training.prepare')
     parser.add_argument('--out', type=Path, required=True, help='folder of this run')
@@ -307,9 +343,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--set', action='append', default=[], metavar='KEY=VALUE', help='change the config'
     )
-    parser.add_argument(
-        '--no-validation', dest='validation', action='store_false', help='there is no val split'
-    )
+    parser.set_defaults(validation=program.validates)
+    if program.validates:
+        parser.add_argument(
+            '--no-validation', dest='validation', action='store_false', help='skip the val split'
+        )
     parser.add_argument('--accelerator', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--devices', type=int, default=1, help='processes on each node')
     parser.add_argument('--nodes', type=int, default=1)
@@ -317,4 +355,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    leave(main())

@@ -34,7 +34,7 @@ from training.settings import parse_yaml, read_yaml, replace_key, settings
 
 Precision = Literal['32-true', 'bf16-mixed', '16-mixed']
 BatchNorm = Literal['train', 'frozen']
-OptimiserName = Literal['adam', 'adamw']
+OptimiserName = Literal['adam', 'adamw', 'sgd']
 ScoreAlignment = Literal['none', 'median', 'scale_shift_inverse']
 
 # What may differ when a run is resumed: how long it goes on, and what does not touch the result.
@@ -77,6 +77,7 @@ class OptimiserConfig:
             they are.
         weight_decay: of matrices and kernels, not of biases and normalisation.
         max_grad_norm: longer gradients are shortened to it; null: never.
+        momentum: of sgd; null with the others, which have their own.
 
     """
 
@@ -85,8 +86,13 @@ class OptimiserConfig:
     encoder_learning_rate: float | None = None
     weight_decay: float = 0.0
     max_grad_norm: float | None = None
+    momentum: float | None = None
 
     def __post_init__(self) -> None:
+        has_momentum = self.momentum is not None
+        rule = 'is for sgd alone' if has_momentum else 'sgd needs one; 0: none'
+        _require(has_momentum == (self.name == 'sgd'), 'momentum', self.momentum, rule)
+        _require(0 <= (self.momentum or 0) < 1, 'momentum', self.momentum, 'must be 0 to below 1')
         for key in ('learning_rate', 'max_grad_norm'):
             value = getattr(self, key)
             _require(value is None or value > 0, key, value, 'must be positive')

@@ -156,6 +156,7 @@ class TrainStep:
         _check_terms(reports, progress)
         counts = _total_counts(reports)
         if not counts:
+            self._recipe.finish_step(self._ranks, has_learned=False)
             return StepResult(loss=None, terms={}, gradient_norm=None, stop=stop)
         self._fabric.backward(self._share(terms, counts, zero))
         fill_gradients(self._recipe)
@@ -167,6 +168,7 @@ class TrainStep:
         self._optimiser.zero_grad()
         if self._averaged is not None:
             self._averaged.update(progress.step + 1)
+        self._recipe.finish_step(self._ranks, has_learned=True)
         means = _global_means(reports, counts)
         return StepResult(
             loss=sum(mean * weight for mean, weight in means.values()),
@@ -179,6 +181,8 @@ class TrainStep:
         """Return this process's loss: the mean over the processes has the global gradient."""
         loss = zero
         for name, term in terms.items():
+            if name not in counts:
+                continue
             share = term.count * self._ranks.count / counts[name]
             loss = loss + term.value * (term.weight * share)
         return loss
@@ -223,7 +227,7 @@ def _total_counts(reports: Sequence[_Report]) -> dict[str, int]:
     for report in reports:
         for name, (_, count, _) in report.terms.items():
             totals[name] = totals.get(name, 0) + count
-    return totals
+    return {name: total for name, total in totals.items() if total}
 
 
 def _global_means(

@@ -17,8 +17,9 @@
 from __future__ import annotations
 
 from test.training import runs
+from typing import Any
 
-from depth_ros.errors import ModelError
+from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
 from training.checkpoint import build_recipe
@@ -53,6 +54,34 @@ def test_groups_part_encoder_from_rest_and_kernels_from_shifts(recipe: Recipe) -
 def test_encoder_learns_like_the_rest_unless_told(recipe: Recipe) -> None:
     optimiser = make_optimiser(recipe, OptimiserConfig(learning_rate=1e-3), fused=False)
     assert {group['lr'] for group in optimiser.param_groups} == {1e-3}
+
+
+def test_sgd_takes_its_momentum(recipe: Recipe) -> None:
+    config = OptimiserConfig(name='sgd', learning_rate=0.1, momentum=0.9, weight_decay=1e-4)
+    optimiser = make_optimiser(recipe, config, fused=True)
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert {group['momentum'] for group in optimiser.param_groups} == {0.9}
+    first = next(recipe.parameters())
+    before = first.detach().clone()
+    for _ in range(2):
+        first.grad = torch.ones_like(first)
+        optimiser.step()
+    # 0.1 * 1, then 0.1 * (0.9 + 1); 1e-4 of the weight itself is lost in each step at most.
+    torch.testing.assert_close(first.detach(), before - 0.29, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('values', 'sentence'),
+    [
+        ({'name': 'sgd'}, 'momentum = None: sgd needs one; 0: none'),
+        ({'name': 'adam', 'momentum': 0.9}, 'momentum = 0.9: is for sgd alone'),
+        ({'name': 'sgd', 'momentum': 1.0}, 'momentum = 1.0: must be 0 to below 1'),
+        ({'name': 'sgd', 'momentum': -0.1}, 'momentum = -0.1: must be 0 to below 1'),
+    ],
+)
+def test_momentum_that_does_not_fit_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        OptimiserConfig(learning_rate=0.1, **values)
 
 
 def test_encoder_with_a_rate_of_zero_is_frozen(recipe: Recipe) -> None:

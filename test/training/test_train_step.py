@@ -28,7 +28,7 @@ from training.checkpoint import build_recipe
 from training.dataset import DepthDataset
 from training.optimisation import Averaged, make_optimiser
 from training.ranks import Ranks, TrainingError
-from training.recipes.recipe import Progress, Recipe
+from training.recipes.recipe import Progress, Recipe, Term
 from training.samples import Batch, collate
 from training.train_config import config_from
 from training.train_step import StepResult, TrainStep
@@ -94,6 +94,40 @@ def test_loss_is_the_weighted_sum_of_the_terms(bench: Bench) -> None:
     terms = bench.recipe(bench.batch, PROGRESS)
     expected = sum(term.value.item() * term.weight for term in terms.values())
     assert bench.step(bench.batch, PROGRESS, 0).loss == pytest.approx(expected, rel=1e-6)
+
+
+def with_extra_term(bench: Bench, term: Term) -> None:
+    """Let the recipe return one more term."""
+    forward = bench.recipe.forward
+
+    def more(batch: Batch, progress: Progress) -> dict[str, Term]:
+        return {**forward(batch, progress), 'extra': term}
+
+    bench.recipe.forward = more  # type: ignore[method-assign]
+
+
+def test_term_of_nothing_counts_nothing(tiny_dataset: Path) -> None:
+    plain, more = Bench(tiny_dataset), Bench(tiny_dataset)
+    with_extra_term(more, Term(torch.tensor(7.0, requires_grad=True), 0))
+    results = [each.step(each.batch, PROGRESS, 0) for each in (plain, more)]
+    assert results[0] == results[1]
+    runs.assert_equal_states(plain.state(), more.state())
+
+
+def test_recipe_hears_of_the_end_of_every_step(bench: Bench) -> None:
+    heard: list[tuple[bool, bool]] = []
+    weight = next(bench.recipe.parameters())
+    before = weight.detach().clone()
+
+    def finish_step(ranks: Ranks, *, has_learned: bool) -> None:
+        assert ranks.count == 1
+        heard.append((has_learned, not torch.equal(weight, before)))
+
+    bench.recipe.finish_step = finish_step  # type: ignore[method-assign]
+    blind = replace(bench.batch, valid_B1HW=torch.zeros_like(bench.batch.valid_B1HW))
+    bench.step(blind, PROGRESS, 0)
+    bench.step(bench.batch, PROGRESS, 0)
+    assert heard == [(False, False), (True, True)]
 
 
 def test_signal_of_a_process_comes_back(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from torch import nn
 from training.models.autoencoder import AutoEncoder, AutoEncoderConfig
 from training.models.depth_anything_net import DepthAnythingNet, DepthAnythingNetConfig
 from training.models.depth_net import DepthNet, DepthNetConfig
+from training.models.encoder_net import EncoderNet, EncoderNetConfig
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
 from training.models.network import AnyNetworkConfig
 from training.models.tc_depth import TcDepthConfig, TcDepthNet
@@ -34,6 +35,7 @@ KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     'unet': (DepthNetConfig, DepthNet),
     'meter_xxs': (MeterNetConfig, MeterDepthNet),
     'autoencoder': (AutoEncoderConfig, AutoEncoder),
+    'encoder': (EncoderNetConfig, EncoderNet),
     'depth_anything': (DepthAnythingNetConfig, DepthAnythingNet),
     'tc_depth': (TcDepthConfig, TcDepthNet),
 }

@@ -32,6 +32,7 @@ from depth_ros.core.model_spec import OutputKind
 import torch
 from torch import nn, Tensor
 from training.models.network import DepthNetwork, Prediction
+from training.ranks import Ranks
 from training.samples import Batch
 
 
@@ -40,7 +41,9 @@ class Term(NamedTuple):
     One weighted part of the loss.
 
     ``value`` is a scalar, the mean over ``count`` things (pixels, images, pairs). A term that
-    has nothing to average over is left out of the result; never return NaN for it.
+    has nothing to average over is left out of the result; never return NaN for it. Count 0 says
+    the same of a value whose way back the other processes may need: it is finite and counts
+    nothing.
     """
 
     value: Tensor
@@ -119,6 +122,14 @@ class Recipe(nn.Module, ABC):
         In metres on this camera (see ``focal_ratio``); the deployed branch comes first. Of a
         recipe that has no depth: nothing, and nothing is scored.
         """
+
+    def finish_step(self, ranks: Ranks, *, has_learned: bool) -> None:
+        """
+        Do what follows a step, in all processes at the same time; most recipes need nothing.
+
+        :param has_learned: False: no process had anything to learn from.
+        """
+        return
 
     def pictures(self, batch: Batch) -> Mapping[str, Tensor]:
         """Return what else there is to look at: title to rgb in 0..1, (B, 3, h, w)."""

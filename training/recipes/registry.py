@@ -36,6 +36,7 @@ RECIPES: dict[str, str] = {
     'depth_anything': 'DepthAnything',
     'metric_finetune': 'MetricFinetune',
     'feature_network': 'FeatureNetwork',
+    'gradient_field': 'GradientField',
 }
 
 

@@ -34,16 +34,22 @@ UNSHOWN = {
 }
 # Weights that install with the package, where the default is fetched over the network.
 CHOSEN = {'pose_encoder'}
-NOT_DEPTH = {'feature_network'}
+NOT_DEPTH = {'feature_network', 'gradient_field'}
+# The file of a recipe has its name, or that of its own program.
+FILES = {'gradient_field': 'pretrain'}
+
+
+def path_of(name: str) -> Path:
+    return CONFIGS / f'{FILES.get(name, name)}.yaml'
 
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_config_shows_every_option_at_its_default(name: str) -> None:
-    shown = dict(read_yaml(CONFIGS / f'{name}.yaml')['recipe'])
+    shown = dict(read_yaml(path_of(name))['recipe'])
     assert shown.pop('name') == name
     options = fields(recipe_classes(name)[0])
     assert shown.keys() == {option.name for option in options} - UNSHOWN
-    config = read_config(CONFIGS / f'{name}.yaml')
+    config = read_config(path_of(name))
     for option in options:
         if option.name not in CHOSEN:
             assert getattr(config.recipe.options, option.name) == option.default, option.name
@@ -51,9 +57,9 @@ def test_config_shows_every_option_at_its_default(name: str) -> None:
 
 @pytest.mark.parametrize('name', [name for name in RECIPES if name not in NOT_DEPTH])
 def test_config_builds_and_answers(name: str) -> None:
-    has_pose = 'pose_weights' in read_yaml(CONFIGS / f'{name}.yaml')['recipe']
+    has_pose = 'pose_weights' in read_yaml(path_of(name))['recipe']
     config = read_config(
-        CONFIGS / f'{name}.yaml',
+        path_of(name),
         ['network.weights=random', *(['recipe.pose_weights=random'] * has_pose)],
     )
     make = recipe_classes(name)[1]
@@ -65,7 +71,7 @@ def test_config_builds_and_answers(name: str) -> None:
 
 def test_focal_length_is_that_of_the_camera_at_the_size_of_the_network() -> None:
     for name in RECIPES:
-        config = read_config(CONFIGS / f'{name}.yaml')
+        config = read_config(path_of(name))
         assert config.focal_px == pytest.approx(721.5377 * config.data.width / 1242, rel=1e-6)
 
 
