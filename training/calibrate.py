@@ -92,8 +92,13 @@ def _run(arguments: argparse.Namespace) -> None:
         frames = {drive.name: collect(loaded, drive.pairs()) for drive in drives}
     scored = {name: Samples.joined(parts) for name, parts in frames.items() if parts}
     if not scored:
-        names = ', '.join(frames)
-        raise ConfigError(f'no frame with LiDAR could be scored in {names}')
+        names, memory = ', '.join(frames), ''
+        if card.temporal.is_stateful:
+            memory = (
+                f': the model remembers, and its first {card.temporal.warmup_frames} frames of a '
+                'drive do not count, nor do pictures that stand alone'
+            )
+        raise ConfigError(f'no frame with LiDAR could be scored in {names}{memory}')
     samples = Samples.joined(list(scored.values()))
     spec = fit(samples, card.uncertainty, coverage=arguments.coverage)
     for drive in drives:

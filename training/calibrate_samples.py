@@ -107,7 +107,8 @@ def collect(loaded: LoadedModel, pairs: Iterable[Pair]) -> list[Samples]:
     """
     Run a model over frames with LiDAR and return what each frame's scored pixels show.
 
-    Frames without a scored pixel give nothing.
+    Frames without a scored pixel give nothing, nor do the first ones of a model with a memory,
+    which has less past there than in training.
 
     :raises ModelError: the card states no uncertainty.
     """
@@ -115,6 +116,8 @@ def collect(loaded: LoadedModel, pairs: Iterable[Pair]) -> list[Samples]:
     frames = []
     for frame, truth in pairs:
         estimate = pipeline.process(frame)
+        if not estimate.is_warm:
+            continue
         pixels = select(estimate.depth_HW, estimate.uncertainty_HW, truth, ScoreRules())
         if pixels.sigma_N is None:
             raise ModelError(f"model '{loaded.card.name}' gave no uncertainty")

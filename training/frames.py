@@ -42,6 +42,10 @@ Pair = tuple[Frame, SparseDepth]
 DEPTH_PNG_PER_METRE = 256.0
 # The protocol of evaluate.
 MAX_SYNC_NS = 50_000_000
+# Drives of KITTI are numbered at 10 Hz, missing frames counted.
+PERIOD_NS = 100_000_000
+# Pictures that have nothing to do with each other, for models with a memory: an hour.
+ALONE_NS = 3_600_000_000_000
 PROJECTED = Path('proj_depth', 'velodyne_raw', 'image_02')
 
 
@@ -91,7 +95,7 @@ def object_frames(folder: Path) -> Iterator[Pair]:
         calibration = folder / 'calib' / f'{path.stem}.txt'
         cam_T_lidar, intrinsics = _object_camera(calibration, image_HW3)
         truth = project(read_points(clouds[index])[:, :3], cam_T_lidar, intrinsics)
-        yield _frame(image_HW3, intrinsics), truth
+        yield _frame(image_HW3, intrinsics, index * ALONE_NS), truth
 
 
 def projected_frames(drive: Path, calibration: Path) -> Iterator[Pair]:
@@ -114,7 +118,7 @@ def projected_frames(drive: Path, calibration: Path) -> Iterator[Pair]:
         truth = read_depth_png(path)
         if (truth.height, truth.width) != image_HW3.shape[:2]:
             raise BagError(f"'{path}' is {truth.width}x{truth.height}, its image is not")
-        yield _frame(image_HW3, _intrinsics(projection, image_HW3)), truth
+        yield _frame(image_HW3, _intrinsics(projection, image_HW3), index * PERIOD_NS), truth
 
 
 def read_depth_png(path: Path) -> SparseDepth:
@@ -155,9 +159,9 @@ def _intrinsics(projection_34: Matrix, image_HW3: ImageU8) -> Intrinsics:
     )
 
 
-def _frame(image_HW3: ImageU8, intrinsics: Intrinsics) -> Frame:
+def _frame(image_HW3: ImageU8, intrinsics: Intrinsics, stamp_ns: int) -> Frame:
     camera = CameraModel.pinhole(intrinsics)
-    return Frame(image_HW3=image_HW3, stamp_ns=0, frame_id='camera', camera=camera)
+    return Frame(image_HW3=image_HW3, stamp_ns=stamp_ns, frame_id='camera', camera=camera)
 
 
 def _read_image(path: Path) -> ImageU8:

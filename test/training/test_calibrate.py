@@ -20,12 +20,12 @@ from dataclasses import replace
 import math
 from pathlib import Path
 import re
-from test.engines.graphs import network_card, network_file
+from test.engines.graphs import memory_card, memory_file, network_card, network_file
 from test.synthetic import constant_engine, frame, model_spec
 from typing import Any
 
 from depth_ros.core.lidar import SparseDepth
-from depth_ros.core.model_spec import UncertaintySpec
+from depth_ros.core.model_spec import StateSpec, TemporalSpec, UncertaintySpec
 from depth_ros.engines.factory import LoadedModel
 from depth_ros.engines.model_card import read_card, write_card
 from depth_ros.errors import ConfigError, ModelError
@@ -183,6 +183,28 @@ def test_collect_gives_the_learned_sigma_before_its_temperature() -> None:
     (got,) = collect(model, [(frame(), sparse([20], [10], [18.0]))])
     np.testing.assert_allclose(got.raw_N, math.sqrt(2.0) * math.exp(0.5), rtol=1e-6)
     np.testing.assert_allclose(got.sigma(LEARNED), 3.0 * math.sqrt(2.0) * math.exp(0.5), rtol=1e-6)
+
+
+def test_collect_leaves_out_what_a_memory_has_too_little_past_for() -> None:
+    temporal = TemporalSpec(states=(StateSpec(input='a', output='b', shape=(1,)),))
+    outputs = {'depth': np.full((1, 1, 32, 64), 20.0), 'log_sigma': np.full((1, 1, 32, 64), 0.5)}
+    card = model_spec(uncertainty=LEARNED, temporal=replace(temporal, warmup_frames=2))
+    truth = sparse([20], [10], [18.0])
+    # A gap after the third frame: only that one and the last one are warm.
+    pairs = [(frame(stamp_ms), truth) for stamp_ms in (0, 100, 200, 10_000, 10_100, 10_200)]
+    assert len(collect(loaded(card, **outputs, b=np.zeros(1)), pairs)) == 2
+
+
+def test_program_with_a_memory_on_pictures_that_stand_alone_says_what_is_missing(
+    tmp_path: Path, object_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = memory_file(tmp_path / 'memory.onnx')
+    card = memory_card()
+    sigma = UncertaintySpec(kind='log_laplace_scale', name='depth')
+    temporal = replace(card.temporal, warmup_frames=2)
+    write_card(path, replace(card, uncertainty=sigma, temporal=temporal))
+    assert main(['--model', str(path), '--kitti-object', str(object_folder)]) == 1
+    assert 'its first 2 frames of a drive do not count, nor do pictures' in capsys.readouterr().err
 
 
 def test_collect_without_truth_gives_nothing() -> None:

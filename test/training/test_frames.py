@@ -48,6 +48,8 @@ def test_object_frame_has_its_image_camera_and_depth(object_folder: Path) -> Non
     frame, truth = pairs[1]
     np.testing.assert_array_equal(frame.image_HW3, picture(1))
     assert frame.camera.intrinsics.fx == 50.0
+    # No memory may take one picture for the past of another.
+    assert pairs[1][0].stamp_ns - pairs[0][0].stamp_ns == 3600 * 10**9
     columns = np.arange(4, 60)
     depth_HW = truth.image_HW()
     np.testing.assert_allclose(depth_HW[20, columns], 9.0 + 0.1 * columns, rtol=1e-5)
@@ -80,6 +82,7 @@ def test_projected_frame_has_its_depth_in_metres(projected_drive: Path) -> None:
     np.testing.assert_array_equal(frame.image_HW3, picture(2))
     assert (truth.rows_N.tolist(), truth.cols_N.tolist()) == ([20], [32])
     assert truth.depth_N.tolist() == [12.5]
+    assert [frame.stamp_ns for frame, _ in pairs] == [i * 10**8 for i in range(FRAMES)]
 
 
 def test_projected_depth_without_image_is_named(projected_drive: Path) -> None:
