@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import get_args, Literal
 
 from depth_ros.core.alignment import Alignment
+from depth_ros.core.config import AlignmentConfig
 from depth_ros.core.lidar import OcclusionFilter
 from depth_ros.core.metrics import CROPS, ScoreRules
 from depth_ros.core.plane_checks import Region
@@ -105,6 +106,9 @@ def check_effects(parser: argparse.ArgumentParser, options: argparse.Namespace) 
         ('--lidar-topic', options.lidar_topic, has_lidar),
         ('--sweeps', options.sweeps, options.truth == 'accumulated'),
         ('--lidar-offset-ms', options.lidar_offset_ms, has_lidar),
+        ('--model-alignment', options.model_alignment, not is_recorded and not is_live),
+        ('--model-scale', options.model_scale, options.model_alignment == 'declared'),
+        ('--model-shift', options.model_shift, options.model_alignment == 'declared'),
         ('--motion-compensation', options.motion_compensation or None, options.truth == 'sweep'),
     )
     for option, value, is_used in conditions:
@@ -149,6 +153,11 @@ def config_of(options: argparse.Namespace) -> EvaluationConfig:
         checks=tuple(CHECK_GROUPS if options.checks is None else options.checks),
         wall=_wall(options.wall),
         lidar_offset_ms=options.lidar_offset_ms or 0.0,
+        model_alignment=AlignmentConfig(
+            method=options.model_alignment or 'none',
+            scale=options.model_scale or 0.0,
+            shift=options.model_shift or 0.0,
+        ),
     )
 
 
@@ -184,6 +193,14 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--rate', type=float, help='of --realtime (default 1.0)')
     parser.add_argument('--depth-topic', help='of the recording (default: */depth/image_rect)')
+    parser.add_argument(
+        '--model-alignment',
+        choices=('lidar', 'declared'),
+        help='where a relative model has its metres from: the LiDAR that then scores it, so that '
+        'the scores are not metric, or --model-scale and --model-shift',
+    )
+    parser.add_argument('--model-scale', type=float, help='of 1 / depth = scale * output + shift')
+    parser.add_argument('--model-shift', type=float, help='[1/m] (default 0)')
     parser.add_argument('--engine', help="back end of the model (default 'auto')")
     parser.add_argument('--threads', type=int, help='of the engine (default 0: physical cores)')
 

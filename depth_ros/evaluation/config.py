@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 import math
 from typing import Any, get_args, Literal
 
+from depth_ros.core.config import AlignmentConfig
 from depth_ros.core.lidar import DepthConvention, OcclusionFilter
 from depth_ros.core.metrics import ScoreRules
 from depth_ros.core.plane_checks import Region
@@ -30,6 +31,9 @@ from depth_ros.errors import ConfigError
 TruthKind = Literal['sweep', 'accumulated', 'image', 'none']
 CheckGroup = Literal['temporal', 'cloud', 'boundary', 'planes']
 CHECK_GROUPS: tuple[CheckGroup, ...] = get_args(CheckGroup)
+
+# What a report says of the accuracy of a relative model that had the truth for its metres.
+FITTED = 'not metric: scale and shift of the model were fitted to the LiDAR that scores it'
 
 MIN_SCORED_PIXELS = 50
 MAX_ACCUMULATED_SWEEPS = 50
@@ -66,6 +70,7 @@ class EvaluationConfig:
         accumulated_sweeps: how many sweeps 'accumulated' takes together.
         checks: groups of further metrics to compute.
         wall: where in the image there is a flat wall to be checked; None: nowhere.
+        model_alignment: where a relative model has its metres from, as in the node.
         lidar_offset_ms: added to the stamps of the LiDAR, to correct its clock; 'auto': what the
             recording times say, see ``clocks``.
 
@@ -84,6 +89,7 @@ class EvaluationConfig:
     checks: tuple[CheckGroup, ...] = CHECK_GROUPS
     wall: Region | None = None
     lidar_offset_ms: float | Literal['auto'] = 0.0
+    model_alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_sync_ms < math.inf:
@@ -98,6 +104,10 @@ class EvaluationConfig:
                 raise ConfigError(f'{key} = {getattr(self, key)}: must be zero or more')
 
     def _check_truth(self) -> None:
+        if self.model_alignment.method == 'lidar' and self.truth not in ('sweep', 'accumulated'):
+            raise ConfigError(
+                f"model alignment 'lidar' with truth {self.truth!r}: needs LiDAR sweeps as truth"
+            )
         if self.truth not in get_args(TruthKind):
             raise ConfigError(f'truth {self.truth!r}: must be one of {get_args(TruthKind)}')
         if not 1 <= self.accumulated_sweeps <= MAX_ACCUMULATED_SWEEPS:
@@ -148,11 +158,20 @@ class EvaluationConfig:
             'frames_limit': self.frames,
             'rectify': self.rectify,
             'lidar_offset_ms': self.lidar_offset_ms,
+            'model_alignment': self._alignment_words(),
             'checks': list(self.checks),
             'wall': None if self.wall is None else asdict(self.wall),
             'infinite_predictions': 'scored as the cap (+Inf) or the least depth (-Inf)',
             'missing_predictions': 'NaN: left out of every mean, counted as missing_share',
         }
+
+    def _alignment_words(self) -> str:
+        chosen = self.model_alignment
+        return {
+            'none': 'none',
+            'declared': f'declared: 1 / depth = {chosen.scale:g} * output + {chosen.shift:g}',
+            'lidar': 'lidar',
+        }[chosen.method]
 
     def _truth_words(self) -> str:
         return {

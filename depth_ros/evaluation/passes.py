@@ -210,6 +210,7 @@ def _plain(
 def _predicted(place: int, item: Item, predictor: Predictor, times: PassTimes) -> Job:
     if item.frame is None:
         return Job(place=place, item=item, reason=item.reason, detail=item.detail)
+    predictor.take(item.truth)
     try:
         prediction = predictor.predict(item.frame)
     except NotPredicted as refusal:

@@ -30,10 +30,8 @@ from typing import Any
 
 from depth_ros.bags.reader import BagReader
 from depth_ros.core.alignment import median_scale
-from depth_ros.core.config import PipelineConfig
+from depth_ros.core.geometry import TransformTree
 from depth_ros.core.metrics import counted
-from depth_ros.core.model_spec import TemporalSpec
-from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.engines.factory import load_model
 from depth_ros.errors import ConfigError, FrameError, ReportError
 from depth_ros.evaluation import bootstrap
@@ -135,10 +133,9 @@ def evaluate(
     with ExitStack() as stack:
         run = _Run(stack, bag, make_folder(folder), topics or Topics(), config, on_frame)
         loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
-        pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
         spec = loaded.engine.spec
         facts = {'model': model_facts(loaded), 'node': None, 'command': command}
-        predictor = PipelinePredictor(pipeline, is_stateful=_remembers(loaded.card.temporal))
+        predictor = PipelinePredictor.of(loaded, run.config, run.tree)
         done = run.start(facts, {spec.backend: spec.version}, predictor, resume=resume)
         return done or run.score(predictor, recordings, is_overlapped=is_overlapped)
 
@@ -182,10 +179,6 @@ def evaluate_recorded(
         return done or run.score(predictor, recordings, is_overlapped=True)
 
 
-def _remembers(temporal: TemporalSpec) -> bool:
-    return temporal.window > 1 or bool(temporal.states) or temporal.warmup_frames > 0
-
-
 class _Run:
     """One evaluation of one bag."""
 
@@ -210,6 +203,16 @@ class _Run:
         if config.frames:
             self._total = min(self._total, config.frames)
         self._scale: float | None = None
+
+    @property
+    def config(self) -> EvaluationConfig:
+        """Return the protocol, with what the bag has told."""
+        return self._config
+
+    @property
+    def tree(self) -> TransformTree:
+        """Return the static frames of the bag."""
+        return self._facts.tree
 
     def start(
         self,
@@ -255,7 +258,9 @@ class _Run:
         session, scorer = self._session, FrameScorer(self._config, self._scale)
         measurer, observers = Measurer(self._facts), Observers(recordings, self._facts)
         done = session.done
-        first = session.resume_at(is_stateful=predictor.is_stateful) if done else 0
+        first = 0
+        if done and not predictor.remembers_all:
+            first = session.resume_at(is_stateful=predictor.is_stateful)
         seen = first
 
         def take(job: Job) -> None:

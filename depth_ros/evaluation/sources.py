@@ -17,25 +17,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import cv2
 from depth_ros.bags.reader import BagReader
-from depth_ros.bags.records import CAMERA_INFO, IMAGE, SkippedMessage
+from depth_ros.bags.records import CAMERA_INFO, IMAGE, LidarSweep, SkippedMessage
 from depth_ros.bags.streams import depth_images
 from depth_ros.core.camera import CameraModel, Rectifier
+from depth_ros.core.config import PipelineConfig
 from depth_ros.core.datatypes import Frame, ImageU8
+from depth_ros.core.geometry import TransformTree
 from depth_ros.core.message_fields import camera_from_info, stamp_ns
 from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.scale_alignment import LidarAligner, make_aligner, Sweep
 from depth_ros.core.sync import increasing, Stamped
+from depth_ros.engines.factory import LoadedModel
 from depth_ros.errors import BagError, FrameError
+from depth_ros.evaluation.config import EvaluationConfig
+from depth_ros.evaluation.frame_source import Truth
 from depth_ros.evaluation.scoring import Prediction
 import numpy as np
 
 DEPTH_SUFFIX = 'depth/image_rect'
 SIGMA_NAME = 'uncertainty'
 INFO_NAME = 'camera_info'
+# The least that an alignment takes as the gap between image and sweep.
+LEAST_GAP_S = 0.001
 
 
 class NotPredicted(Exception):  # noqa: N818  (it is no error of the program)
@@ -68,17 +76,70 @@ class Predictor(Protocol):
         """Tell whether the depth of a frame depends on the frames before it."""
         ...
 
+    @property
+    def remembers_all(self) -> bool:
+        """Tell whether the depth of a frame depends on every frame before it."""
+        ...
+
+    def take(self, truth: Truth | None) -> None:
+        """Take what was measured at the time of the next frame."""
+        ...
+
     def restart(self) -> None:
         """Begin anew with the first frame of the bag."""
         ...
 
 
 class PipelinePredictor:
-    """The model, through the pipeline that the node runs."""
+    """
+    The model, through the pipeline that the node runs.
 
-    def __init__(self, pipeline: DepthPipeline, *, is_stateful: bool = True) -> None:
+    :param aligner: of the pipeline, when it lives on the truth.
+    """
+
+    def __init__(
+        self,
+        pipeline: DepthPipeline,
+        *,
+        is_stateful: bool = True,
+        aligner: LidarAligner | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._is_stateful = is_stateful
+        self._aligner = aligner
+
+    @classmethod
+    def of(
+        cls, loaded: LoadedModel, config: EvaluationConfig, tree: TransformTree
+    ) -> PipelinePredictor:
+        """
+        Return the predictor of a model.
+
+        :raises ModelError: a relative model, and no alignment is configured.
+        :raises ConfigError: an alignment for a metric model.
+        """
+        gap_s = min(max(config.max_sync_ms / 1e3, LEAST_GAP_S), 1.0)
+        settings = replace(config.model_alignment, max_time_difference_s=gap_s)
+        aligner = make_aligner(settings, tree.lookup)
+        temporal = loaded.card.temporal
+        return cls(
+            DepthPipeline(loaded.engine, loaded.card, PipelineConfig(), aligner),
+            is_stateful=temporal.is_stateful or temporal.warmup_frames > 0,
+            aligner=aligner if isinstance(aligner, LidarAligner) else None,
+        )
+
+    @property
+    def remembers_all(self) -> bool:
+        """Tell whether scale and shift follow the LiDAR, whose sweeps fade but never end."""
+        return self._aligner is not None
+
+    def take(self, truth: Truth | None) -> None:
+        """Take a sweep for the alignment; nothing else is ever looked at."""
+        if self._aligner is not None and isinstance(truth, LidarSweep):
+            xyz_N3 = truth.xyz_N3
+            self._aligner.add(
+                Sweep(stamp_ns=truth.stamp_ns, frame_id=truth.frame_id, read=lambda: xyz_N3)
+            )
 
     @property
     def is_stateful(self) -> bool:
@@ -117,6 +178,14 @@ class RecordedPredictor:
     def is_stateful(self) -> bool:
         """Return False: what was recorded does not change."""
         return False
+
+    @property
+    def remembers_all(self) -> bool:
+        """Return False: what was recorded does not change."""
+        return False
+
+    def take(self, truth: Truth | None) -> None:
+        """Look away: what was recorded does not change."""
 
     def restart(self) -> None:
         """Read the recording from its beginning."""

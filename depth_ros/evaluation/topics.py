@@ -21,7 +21,7 @@ from depth_ros.bags.records import ODOMETRY, POINT_CLOUD
 from depth_ros.bags.streams import static_transforms
 from depth_ros.core.geometry import TransformTree
 from depth_ros.errors import BagError
-from depth_ros.evaluation.config import EvaluationConfig, Topics
+from depth_ros.evaluation.config import EvaluationConfig, FITTED, Topics
 from depth_ros.evaluation.passes import BagFacts
 
 MEASURED = 'measured'
@@ -59,7 +59,8 @@ def _truth_topic(
     if config.truth == 'sweep' and not has_lidar:
         present = ', '.join(f'{info.name} ({info.msgtype})' for info in reader.topics) or 'none'
         return {}, f'impossible: the bag has no lidar topic ({POINT_CLOUD}); topics: {present}'
-    return {'lidar': resolve_topic(reader, 'lidar', topics.lidar)}, MEASURED
+    accuracy = FITTED if config.model_alignment.method == 'lidar' else MEASURED
+    return {'lidar': resolve_topic(reader, 'lidar', topics.lidar)}, accuracy
 
 
 def _odometry_topic(reader: BagReader, topics: Topics, config: EvaluationConfig) -> str | None:
