@@ -162,7 +162,7 @@ def steps_per_epoch(config: TrainConfig, data: Path) -> int:
     :raises DepthRosError: the dataset has too few frames that it can use.
     """
     needs = config.recipe.options.needs
-    dataset = DepthDataset(data, 'train', **needs.training())
+    dataset = DepthDataset(data, 'train', **needs.training(), label_share=config.label_share)
     sampler = make_sampler(
         dataset.is_labelled_N.tolist(),
         needs.mix,

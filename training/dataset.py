@@ -41,6 +41,7 @@ from training.dataset_format import (
     SCHEMA_VERSION,
     SPLITS,
 )
+from training.label_share import LabelShare
 from training.label_store import LabelStore
 from training.samples import Batch, collate, Neighbour, Sample
 
@@ -51,6 +52,7 @@ PREVIOUS, NEXT = 'previous', 'next'
 NEIGHBOURS = (PREVIOUS, NEXT)
 # Those of a frame by their names.
 BOTH = (-1, 1)
+ALL_LABELS = LabelShare()
 
 
 # Changes a sample at random; all chance comes from the generator.
@@ -73,6 +75,7 @@ class DepthDataset(Dataset[Sample]):
         that ``prepare`` allowed and of the same calibration, is no neighbour.
     :param window: refuse a dataset in which no frame has all of them.
     :param neighbour_depths: read the LiDAR depth of the neighbours too.
+    :param label_share: which frames keep their LiDAR depth; the others have none.
     :param labels: folder of ``training.pseudo_label`` of this dataset, read with the frames.
     :raises DatasetError: no dataset, an unfinished one, another schema version, or no such frame.
     :raises ValueError: ``offsets`` are empty, hold 0, or one twice.
@@ -88,6 +91,7 @@ class DepthDataset(Dataset[Sample]):
         offsets: Sequence[int] = BOTH,
         window: bool = False,
         neighbour_depths: bool = False,
+        label_share: LabelShare = ALL_LABELS,
         labels: str | Path | None = None,
         augment: Augmentation | None = None,
     ) -> None:
@@ -100,7 +104,7 @@ class DepthDataset(Dataset[Sample]):
         self.labels = None if labels is None else LabelStore(labels)
         if self.labels is not None:
             self.labels.check_dataset(self.folder, self.split)
-        self._places, is_wanted, has_all = self._index(labelled)
+        self._places, is_wanted, has_all = self._index(labelled, label_share)
         (self._numbers,) = np.nonzero(is_wanted & has_all if neighbours else is_wanted)
         if not len(self._numbers) or (window and not has_all[self._numbers].any()):
             raise DatasetError(self._nothing(labelled, neighbours or window))
@@ -126,10 +130,11 @@ class DepthDataset(Dataset[Sample]):
         return self._line(int(self._numbers[index]))
 
     def _line(self, number: int) -> dict[str, Any]:
-        return read_line_at(self.folder / MANIFEST_FILE, int(self._places[number]))
+        line = read_line_at(self.folder / MANIFEST_FILE, int(self._places[number]))
+        return line if self._has_depth[number] else {**line, 'depth': None}
 
     def _index(
-        self, labelled: bool | None
+        self, labelled: bool | None, label_share: LabelShare
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
         """
         Return where each line begins, whether it is wanted, and whether it has all neighbours.
@@ -137,12 +142,11 @@ class DepthDataset(Dataset[Sample]):
         Not the lines: long manifests need not fit into memory.
         """
         path = self.folder / MANIFEST_FILE
-        places, wanted, has, has_depth = [], [], [], []
+        places, in_split, has, has_depth = [], [], [], []
         for place, line in lines_with_offsets(path):
             places.append(place)
-            is_labelled = line['depth'] is not None
-            has_depth.append(is_labelled)
-            wanted.append(line['split'] == self.split and labelled in (None, is_labelled))
+            has_depth.append(line['depth'] is not None)
+            in_split.append(line['split'] == self.split)
             has.append([line['neighbours'][name] is not None for name in NEIGHBOURS])
         expected = sum(sequence['totals']['frames'] for sequence in self.facts['sequences'])
         if len(places) != expected:
@@ -150,9 +154,13 @@ class DepthDataset(Dataset[Sample]):
                 f"'{path}' has {len(places)} frames, '{DATASET_FILE}' says {expected}: the folder "
                 'is a partial copy; copy it again'
             )
-        self._has_depth = np.array(has_depth, np.bool_)
+        self._has_depth, wanted = np.array(has_depth, np.bool_), np.array(in_split, np.bool_)
+        (labels,) = np.nonzero(self._has_depth & wanted)
+        self._has_depth[labels] = label_share.kept(len(labels))
+        if labelled is not None:
+            wanted &= self._has_depth == labelled
         has_all = _has_all(np.array(has, np.bool_).reshape(-1, len(NEIGHBOURS)), self.offsets)
-        return np.array(places, np.int64), np.array(wanted, np.bool_), has_all
+        return np.array(places, np.int64), wanted, has_all
 
     def _nothing(self, labelled: bool | None, neighbours: bool | None) -> str:
         """Say why no frame is left."""

@@ -31,7 +31,7 @@ import numpy as np
 import torch
 
 # So that what is drawn for different purposes from the same numbers is independent.
-ORDER, ITEM, STEP, PASS_ORDER, PASS_ITEM = 1, 2, 3, 4, 5
+ORDER, ITEM, STEP, PASS_ORDER, PASS_ITEM, LABELS = 1, 2, 3, 4, 5, 6
 
 
 def derived_seed(*numbers: int) -> int:
@@ -155,7 +155,9 @@ class MixedSampler:
             for group in range(begin, begin + share):
                 place = (epoch * self.batches * self._groups + group) * with_lidar
                 batch += [self._labelled_item(place + i) for i in range(with_lidar)]
-                chosen = order[group * without :][:without]
+                start = group * without
+                stop = start + without
+                chosen = order[start:stop]
                 batch += [(i, derived_seed(ITEM, self.seed, epoch, i)) for i in chosen]
             yield batch
 

@@ -214,7 +214,8 @@ def _data(given: argparse.Namespace, config: TrainConfig) -> TrainData:
         flip_probability=config.data.flip_probability,
     )
     needs: FrameNeeds = config.recipe.options.needs
-    train = DepthDataset(given.data, 'train', **needs.training(), augment=crop)
+    labels = {'label_share': config.label_share}
+    train = DepthDataset(given.data, 'train', **needs.training(), **labels, augment=crop)
     whole = Resize(**size)
     val = None
     if given.validation:
@@ -223,7 +224,7 @@ def _data(given: argparse.Namespace, config: TrainConfig) -> TrainData:
         except DatasetError as error:
             raise DatasetError(f'{error}; or train with --no-validation') from error
     pictures = val or DepthDataset(
-        given.data, 'train', labelled=needs.labelled, **needs.looking(), augment=whole
+        given.data, 'train', labelled=needs.labelled, **needs.looking(), **labels, augment=whole
     )
     identity = {'manifest_sha256': manifest_hash(given.data), 'frames': len(train)}
     if train.labels is not None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from depth_ros.errors import ConfigError
+from training.label_share import LabelShare
 from training.models.network import AnyNetworkConfig
 from training.models.networks import read_network
 from training.recipes.registry import read_options
@@ -48,17 +49,24 @@ def _require(condition: bool, key: str, value: object, rule: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Size of the network's input [px], and the random crop of training images."""
+    """
+    Size of the network's input [px], the random crop of training images, and their labels.
+
+    ``label_share`` of the training frames with LiDAR keep it, every k-th, from the config's seed.
+    """
 
     width: int
     height: int
     min_share: float = 1.0
     flip_probability: float = 0.5
+    label_share: float = 1.0
 
     def __post_init__(self) -> None:
         for key in ('width', 'height'):
             _require(getattr(self, key) > 0, key, getattr(self, key), 'must be positive')
-        _require(0 < self.min_share <= 1, 'min_share', self.min_share, 'must be above 0, up to 1')
+        for key in ('min_share', 'label_share'):
+            value = getattr(self, key)
+            _require(0 < value <= 1, key, value, 'must be above 0, up to 1')
         _require(
             0 <= self.flip_probability <= 1,
             'flip_probability',
@@ -163,6 +171,11 @@ class TrainConfig:
         for key in ('focal_px', 'save_every_minutes'):
             _require(getattr(self, key) > 0, key, getattr(self, key), 'must be positive')
         self.network.check_size(self.data.width, self.data.height)
+
+    @property
+    def label_share(self) -> LabelShare:
+        """Return which training frames keep their LiDAR."""
+        return LabelShare(self.data.label_share, self.seed)
 
     def stored(self) -> dict[str, Any]:
         """Return the config as plain values, in the form of the YAML file, defaults filled in."""
