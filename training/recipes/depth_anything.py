@@ -49,8 +49,8 @@ class AlignmentOptions:
     An encoder that the student's stays near.
 
     Fields:
-        encoder, weights: as in ``training.models.encoders``; with as many channels as the
-            student's.
+        encoder, weights: as in ``training.models.encoders``, or dinov2_vits, dinov2_vitb,
+            dinov2_vitl with the file of its weights; with as many channels as the student's.
         tolerance: places whose features have at least this cosine are left alone.
 
     """

@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -23,9 +24,15 @@ from depth_ros.errors import ModelError
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
+from training.models.depth_anything import PATCH_PX
+from training.models.depth_anything_net import DepthAnythingNet
 from training.models.depth_net import Normalise
+from training.models.dinov2 import load_dinov2, patch_map
 from training.models.encoders import make_encoder
-from training.models.network import DepthNetwork, Prediction
+from training.models.network import Prediction
+
+# Beside the encoders that a decoder can use; the files of their weights are not installed.
+DINOV2 = {f'dinov2_{size}': size for size in ('vits', 'vitb', 'vitl', 'tiny')}
 
 
 class FrozenEncoder:
@@ -43,7 +50,10 @@ class FrozenEncoder:
 
     @cached_property
     def _network(self) -> nn.Module:
-        encoder: Any = make_encoder(self.name, self._weights)
+        if self.name in DINOV2:
+            encoder: Any = load_dinov2(DINOV2[self.name], self._weights)
+        else:
+            encoder = make_encoder(self.name, self._weights)
         network = nn.Sequential(Normalise(encoder.spec), encoder)
         return network.requires_grad_(False).eval()
 
@@ -82,17 +92,28 @@ def with_features(network: nn.Module, image_B3HW: Tensor) -> tuple[Prediction, T
 
     :raises ModelError: it has no such encoder.
     """
-    encoder = getattr(network, 'encoder', None)
-    if not isinstance(encoder, nn.Module):
-        kind = type(network).__name__ if isinstance(network, DepthNetwork) else type(network)
-        raise ModelError(
-            f'alignment: {kind} has no encoder of training.models.encoders; use network.kind = '
-            'unet, or alignment = null'
-        )
+    encoder, map_of = _encoder_of(network, image_B3HW)
     taken: list[Tensor] = []
-    handle = encoder.register_forward_hook(lambda *called: taken.append(called[2][-1]))
+    handle = encoder.register_forward_hook(lambda *called: taken.append(map_of(called[2])))
     try:
         prediction: Prediction = network(image_B3HW)
     finally:
         handle.remove()
     return prediction, taken[-1]
+
+
+def _encoder_of(
+    network: nn.Module, image_B3HW: Tensor
+) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+    """Return the encoder, and what makes a map of its output."""
+    if isinstance(network, DepthAnythingNet):
+        whole: Any = network.metric.network
+        rows, columns = (side // PATCH_PX for side in image_B3HW.shape[2:])
+        return whole.backbone, lambda out: patch_map(out.feature_maps[-1], rows, columns)
+    encoder = getattr(network, 'encoder', None)
+    if not isinstance(encoder, nn.Module):
+        raise ModelError(
+            f'alignment: a {type(network).__name__} has no encoder to compare; use network.kind = '
+            'unet or depth_anything, or alignment = null'
+        )
+    return encoder, lambda out: out[-1]

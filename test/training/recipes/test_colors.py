@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from training.augment import ColorChange
 from training.recipes.chance import generator
-from training.recipes.colors import blurred, disturbed, Noise, recolored
+from training.recipes.colors import blurred, disturbed, Noise, recolored, recolored_each, Strong
 from training.samples import Batch
 
 KEEP_JITTER = 64
@@ -149,3 +149,38 @@ def test_blur_of_a_point_has_its_sigma_and_keeps_its_sum(sigma: float) -> None:
 def test_blur_leaves_constant_pictures_and_serves_small_ones() -> None:
     image = torch.full((2, 3, 2, 5), 0.3, dtype=torch.float64)
     torch.testing.assert_close(blurred(image, 1.5), image)
+
+
+def test_strong_change_has_the_shares_and_limits_of_its_kinds() -> None:
+    draws = [Strong().draw(generator(seed, 'x')) for seed in range(400)]
+    jittered = sum(colors.brightness != 1 for colors, _ in draws)
+    grey = sum(colors.saturation == 0 for colors, _ in draws)
+    blurs = [sigma for _, sigma in draws if sigma]
+    assert 290 < jittered < 350
+    assert 50 < grey < 110
+    assert 160 < len(blurs) < 240
+    assert 0.1 <= min(blurs) < 0.2
+    assert 1.9 < max(blurs) <= 2.0
+    assert 1.45 < max(colors.contrast for colors, _ in draws) <= 1.5
+    assert 0.5 <= min(colors.contrast for colors, _ in draws) < 0.55
+    assert 0.47 * torch.pi < max(abs(colors.hue_rad) for colors, _ in draws) <= 0.5 * torch.pi
+
+
+def test_grey_picture_has_three_equal_channels() -> None:
+    batch = plane_batch(1)
+    colors, _ = Strong(grey=1.0, jitter=0.0).draw(generator(0, 'x'))
+    grey = colors.apply(batch.image_B3HW)
+    torch.testing.assert_close(grey[:, 0], grey[:, 2], rtol=0, atol=1e-12)
+    assert (batch.image_B3HW[:, 0] != batch.image_B3HW[:, 2]).any()
+
+
+def test_each_picture_gets_its_own_kind_of_change() -> None:
+    batch = plane_batch(4)
+    kinds = ['off', 'strong', 'off', 'noise']
+    images = recolored_each(batch, kinds, 'x')
+    assert torch.equal(images[::2], batch.image_B3HW[::2])
+    strong = recolored(batch, 'strong', 'x', neighbours=False).image_B3HW
+    noise = recolored(batch, 'noise', 'x', neighbours=False).image_B3HW
+    assert torch.equal(images[1], strong[1])
+    assert torch.equal(images[3], noise[3])
+    assert not torch.equal(images[1], batch.image_B3HW[1])

@@ -105,6 +105,8 @@ def test_pseudo_labels_move_with_the_boxes(monkeypatch: pytest.MonkeyPatch) -> N
     """A network that reads inverse depth off the picture is right, wherever boxes are."""
 
     class Reads(nn.Module):
+        """Depth is 1 / red."""
+
         def forward(self, image_B3HW: Tensor) -> Prediction:
             depth = 1.0 / image_B3HW[:, :1]
             return Prediction((depth,), (torch.zeros_like(depth),))
@@ -218,6 +220,8 @@ class Encoded(SmallNet):
 
 
 class Pool(nn.Module):
+    """An encoder: the mean of every 32 x 32 pixels."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels, dtype=torch.float64))
@@ -262,7 +266,7 @@ def test_encoder_that_cannot_be_compared_is_refused_by_name(
     options = AlignmentOptions(encoder='efficientnet_lite0', weights='random')
     with pytest.raises(ModelError, match=r"alignment.encoder = 'efficientnet_lite0' has 320 chan"):
         student(monkeypatch, Encoded(), alignment=options)(lesson_batch(3), LATE)
-    with pytest.raises(ModelError, match=r'alignment: .*SmallNet.* has no encoder'):
+    with pytest.raises(ModelError, match='alignment: a SmallNet has no encoder'):
         student(monkeypatch, SmallNet(), alignment=options)(lesson_batch(3), LATE)
 
 

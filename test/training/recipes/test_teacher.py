@@ -35,7 +35,9 @@ from depth_ros.engines.model_card import write_card
 from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
-from training.recipes.teacher import Teacher, TeacherOptions
+from training.models.network import Prediction
+from training.recipes.recipe import FrameNeeds
+from training.recipes.teacher import Labels, LabelSource, Teacher, TeacherOptions
 from training.samples import Batch
 
 GREYS = (51, 102)
@@ -148,6 +150,10 @@ def test_model_with_memory_is_refused(tmp_path: Path) -> None:
     ('options', 'message'),
     [
         ({'model': ' '}, "model = '': must name"),
+        ({'labels': ' '}, "labels = '': must name a folder"),
+        ({}, 'model = None, labels = None: give exactly one of them'),
+        ({'model': 'x', 'labels': 'y'}, "model = 'x', labels = 'y': give exactly one"),
+        ({'labels': 'y', 'engine': 'openvino'}, 'engine = openvino: has no effect with labels'),
         ({'model': 'x', 'where': 'sky'}, "where = 'sky': must be one of unlabelled, unhit, all"),
         ({'model': 'x', 'loss': 'l2'}, "loss = 'l2': must be one of log, nll, affine"),
         ({'model': 'x', 'weight': 0.0}, 'weight = 0.0: must be a positive number'),
@@ -156,3 +162,95 @@ def test_model_with_memory_is_refused(tmp_path: Path) -> None:
 def test_bad_option_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TeacherOptions(**options)
+
+
+# A teacher without metres
+
+
+def relative(folder: Path, **changes: Any) -> str:
+    """Return a model that answers 100 times the brightness in no unit."""
+    path = brightness_file(folder / 'relative.onnx')
+    card = with_output(model_spec(), kind='affine_inverse_depth', focal_px=None, **changes)
+    write_card(path, card)
+    return str(path)
+
+
+def ramp_batch() -> Batch:
+    """Return pictures whose brightness is a ramp, so that the teacher sees something."""
+    batch = unlabelled(plane_batch(), 1)
+    ramp = torch.linspace(0.2, 0.8, batch.image_B3HW.shape[-1], dtype=torch.float64)
+    return replace(batch, image_B3HW=ramp.expand_as(batch.image_B3HW).clone())
+
+
+def test_answers_without_a_unit_are_inverse_depths_whatever_the_range(tmp_path: Path) -> None:
+    # In metres 20 and 40 would be outside of the card's range.
+    teacher = teacher_of(relative(tmp_path, scale=1.0), where='all', loss='affine')
+    target = teacher.lesson(grey_batch()).target_B1HW
+    for row, grey in zip(target, GREYS, strict=True):
+        wanted = torch.full_like(row, BRIGHTNESS_GAIN * grey / 255)
+        torch.testing.assert_close(row, wanted, rtol=1e-5, atol=0)
+
+
+def test_black_is_inverse_depth_zero_and_not_unknown(tmp_path: Path) -> None:
+    teacher = teacher_of(relative(tmp_path, scale=1.0), where='all', loss='affine')
+    black = replace(grey_batch(), image_B3HW=torch.zeros_like(grey_batch().image_B3HW))
+    assert (teacher.lesson(black).target_B1HW == 0).all()
+
+
+def test_affine_loss_forgives_scale_and_shift_and_counts_images(tmp_path: Path) -> None:
+    batch = ramp_batch()
+    teacher = teacher_of(relative(tmp_path), where='all', loss='affine', weight=0.5)
+    (target,) = teacher.lesson(batch).target_B1HW[:1]
+    right = 1.0 / (0.03 * target + 0.1)
+    prediction = Prediction((right.expand(2, 1, -1, -1),), (torch.zeros(2, 1, *right.shape[1:]),))
+    (term,) = teacher.term(prediction, batch).values()
+    assert (term.count, term.weight) == (2, 0.5)
+    assert term.value.item() == pytest.approx(0.0, abs=1e-5)
+    mirrored = Prediction((prediction.depths[0].flip(3),), prediction.log_sigmas)
+    (term,) = teacher.term(mirrored, batch).values()
+    assert term.value.item() == pytest.approx(2.0, rel=0.05)
+    unlabelled_only = teacher_of(relative(tmp_path), loss='affine')
+    assert unlabelled_only.term(prediction, batch)['teacher'].count == 1
+    # Constant pictures have constant answers, which say nothing up to scale and shift.
+    assert teacher.term(prediction, grey_batch()) == {}
+
+
+def test_affine_loss_takes_a_teacher_with_metres(model: str) -> None:
+    teacher = teacher_of(model, where='all', loss='affine')
+    target = teacher.lesson(grey_batch()).target_B1HW
+    wanted = torch.full_like(target[0], 255 / (BRIGHTNESS_GAIN * GREYS[0]))
+    torch.testing.assert_close(target[0], wanted, rtol=1e-5, atol=0)
+    # Beyond the range of that model.
+    assert (target[1] == 0).all()
+
+
+@pytest.mark.parametrize('loss', ['log', 'nll'])
+def test_teacher_of_another_kind_than_the_loss_wants_is_refused_by_name(
+    tmp_path: Path, loss: str
+) -> None:
+    teacher = teacher_of(relative(tmp_path), loss=loss)
+    message = rf"relative\.onnx': output\.kind = 'affine_inverse_depth' has no .* loss = {loss}"
+    with pytest.raises(ModelError, match=message):
+        teacher.lesson(grey_batch())
+
+
+def test_stored_labels_are_read_from_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = grey_batch()
+    pseudo = torch.full_like(batch.depth_B1HW, 0.1)
+    pseudo[1, :, :5] = torch.nan
+    pseudo[1, :, 5:9] = 0.0
+    batch = replace(batch, pseudo_B1HW=pseudo)
+    options = TeacherOptions(labels='stored', where='unlabelled')
+    assert options.added_to(FrameNeeds(labelled=None, neighbours=None)).labels == 'stored'
+    monkeypatch.setattr(Labels, 'kind', 'metric_depth')
+    lesson = Teacher(options).lesson(batch)
+    assert not lesson.known_B1HW[0].any()
+    # Neither the unknown nor the infinitely far.
+    assert not lesson.known_B1HW[1, :, :9].any()
+    assert lesson.known_B1HW[1, :, 9:].all()
+    assert lesson.target_B1HW[1, 0, 20, 20].item() == pytest.approx(10.0)
+    monkeypatch.setattr(Labels, 'kind', 'affine_inverse_depth')
+    with pytest.raises(ModelError, match=r"teacher 'stored': output\.kind = 'affine_inverse_dep"):
+        Teacher(options).lesson(batch)
+    with pytest.raises(ValueError, match='read without pseudo-labels'):
+        Labels(LabelSource(labels='stored')).inv_depths(grey_batch(), batch.is_labelled_B)
