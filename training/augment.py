@@ -63,6 +63,7 @@ class Geometry:
             K_33=self._K(sample.K_33),
             neighbours=tuple(self._neighbour(n) for n in sample.neighbours),
             pseudo_1HW=self._pseudo(sample.pseudo_1HW),
+            right=self._neighbour(sample.right),
         )
 
     def _pseudo(self, pseudo_1HW: Tensor | None) -> Tensor | None:

@@ -74,6 +74,8 @@ class DepthDataset(Dataset[Sample]):
         before that. One that cannot be reached frame by frame, each within the longest gap
         that ``prepare`` allowed and of the same calibration, is no neighbour.
     :param window: refuse a dataset in which no frame has all of them.
+    :param stereo: True: only frames that have a right image, read with it. False: none are read.
+        None: all frames, with the right images that there are.
     :param neighbour_depths: read the LiDAR depth of the neighbours too.
     :param label_share: which frames keep their LiDAR depth; the others have none.
     :param labels: folder of ``training.pseudo_label`` of this dataset, read with the frames.
@@ -90,6 +92,7 @@ class DepthDataset(Dataset[Sample]):
         neighbours: bool | None = None,
         offsets: Sequence[int] = BOTH,
         window: bool = False,
+        stereo: bool | None = False,
         neighbour_depths: bool = False,
         label_share: LabelShare = ALL_LABELS,
         labels: str | Path | None = None,
@@ -99,12 +102,14 @@ class DepthDataset(Dataset[Sample]):
         self.facts = read_facts(self.folder)
         self.offsets = _checked(offsets)
         self._augment, self._reads_neighbours = augment, neighbours is not False
-        self._reads_depths = neighbour_depths
+        self._reads_depths, self._stereo = neighbour_depths, stereo
         self._seen: dict[str, NDArray[np.bool_] | None] = {}
         self.labels = None if labels is None else LabelStore(labels)
         if self.labels is not None:
             self.labels.check_dataset(self.folder, self.split)
         self._places, is_wanted, has_all = self._index(labelled, label_share)
+        if stereo is not False:
+            is_wanted = self._with_right(is_wanted)
         (self._numbers,) = np.nonzero(is_wanted & has_all if neighbours else is_wanted)
         if not len(self._numbers) or (window and not has_all[self._numbers].any()):
             raise DatasetError(self._nothing(labelled, neighbours or window))
@@ -141,10 +146,12 @@ class DepthDataset(Dataset[Sample]):
 
         Not the lines: long manifests need not fit into memory.
         """
-        path = self.folder / MANIFEST_FILE
+        path, has_right = self.folder / MANIFEST_FILE, []
         places, in_split, has, has_depth = [], [], [], []
         for place, line in lines_with_offsets(path):
             places.append(place)
+            # Datasets from before there was stereo have no such key.
+            has_right.append(line.get('right') is not None)
             has_depth.append(line['depth'] is not None)
             in_split.append(line['split'] == self.split)
             has.append([line['neighbours'][name] is not None for name in NEIGHBOURS])
@@ -159,8 +166,18 @@ class DepthDataset(Dataset[Sample]):
         self._has_depth[labels] = label_share.kept(len(labels))
         if labelled is not None:
             wanted &= self._has_depth == labelled
+        self._has_right = np.array(has_right, np.bool_)
         has_all = _has_all(np.array(has, np.bool_).reshape(-1, len(NEIGHBOURS)), self.offsets)
         return np.array(places, np.int64), wanted, has_all
+
+    def _with_right(self, is_wanted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        has_right: NDArray[np.bool_] = is_wanted & self._has_right
+        if not has_right.any():
+            raise DatasetError(
+                f"dataset '{self.folder}', split '{self.split}' has no frame with a right image: "
+                'make it with --right-topic of training.prepare, of a bag with a stereo pair'
+            )
+        return has_right if self._stereo else is_wanted
 
     def _nothing(self, labelled: bool | None, neighbours: bool | None) -> str:
         """Say why no frame is left."""
@@ -211,6 +228,16 @@ class DepthDataset(Dataset[Sample]):
                 self._neighbour(line, number, offset, shape) for offset in self.offsets
             ),
             pseudo_1HW=self._pseudo(line, shape),
+            right=self._right(line, shape),
+        )
+
+    def _right(self, line: Mapping[str, Any], shape: tuple[int, int]) -> Neighbour | None:
+        if self._stereo is False or line.get('right') is None:
+            return None
+        return Neighbour(
+            image_3HW=_read_image(self.folder / line['right'], shape),
+            gap_s=0.0,
+            neighbour_T_this_44=_matrix(line['right_T_this']),
         )
 
     def _pseudo(self, line: Mapping[str, Any], shape: tuple[int, int]) -> Tensor | None:
@@ -304,8 +331,11 @@ def _pose(found: Mapping[str, Any]) -> Tensor:
     """Return neighbour_T_this; NaN without odometry, and so is what it is chained with."""
     if found['neighbour_T_this'] is None:
         return torch.full((4, 4), torch.nan, dtype=torch.float64)
-    rows = [*found['neighbour_T_this'], [0.0, 0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=torch.float64)
+    return _matrix(found['neighbour_T_this'])
+
+
+def _matrix(rows_34: Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor([*rows_34, [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

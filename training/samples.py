@@ -33,13 +33,13 @@ from training.dataset_format import DatasetError
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Neighbour:
     """
-    A frame a little before or after, of the same camera.
+    A frame a little before or after, of the same camera; or that of the right one of a pair.
 
     Fields:
         image_3HW: uint8 rgb.
         gap_s: its stamp minus that of the sample [s].
         neighbour_T_this_44: float64, maps points of the sample's camera to the neighbour's [m];
-            None without odometry.
+            None without odometry. The right camera's is always known.
         depth_1HW, valid_1HW: its own LiDAR depth, as of a sample; None where nobody asked.
 
     """
@@ -71,6 +71,8 @@ class Sample:
         seed: from which everything random about this item is drawn.
         pseudo_1HW: float32, inverse depth by a model, in its units; 0: sky or beyond its range,
             NaN: unknown. None where there are no pseudo-labels.
+        right: of the other camera of a rectified pair, with the same K; None where there is none
+            or nobody asked.
 
     """
 
@@ -88,6 +90,7 @@ class Sample:
     neighbours: tuple[Neighbour | None, ...]
     seed: int = 0
     pseudo_1HW: Tensor | None = None
+    right: Neighbour | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,6 +109,8 @@ class Batch:
         pseudo_B1HW: inverse depth by a model, NaN for frames without; None where nobody asked.
         neighbour_depth_BN1HW, neighbour_valid_BN1HW: LiDAR of the neighbours; None where nobody
             asked, False where there is none.
+        right_B3HW, right_T_this_B44, has_right_B: of the other camera of a pair; black and
+            identity where a frame has none. None where no frame has one.
 
     """
 
@@ -129,6 +134,9 @@ class Batch:
     neighbour_depth_BN1HW: Tensor | None = None
     neighbour_valid_BN1HW: Tensor | None = None
     pseudo_B1HW: Tensor | None = None
+    right_B3HW: Tensor | None = None
+    right_T_this_B44: Tensor | None = None
+    has_right_B: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.stamps_ns)
@@ -182,7 +190,20 @@ def collate(samples: Sequence[Sample]) -> Batch:
         gap_s_BN=torch.tensor([[0.0 if n is None else n.gap_s for n in p] for p in beside]),
         **_depths(beside, size),
         pseudo_B1HW=_pseudo(samples),
+        **_right(samples, size),
     )
+
+
+def _right(samples: Sequence[Sample], size: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return the pictures of the right camera, when there are any."""
+    alone = [(sample.right,) for sample in samples]
+    if all(right is None for (right,) in alone):
+        return {}
+    return {
+        'right_B3HW': _stacked(alone, lambda n: _unit(n.image_3HW), torch.zeros(3, *size))[:, 0],
+        'right_T_this_B44': _stacked(alone, _pose, torch.eye(4))[:, 0],
+        'has_right_B': torch.tensor([right is not None for (right,) in alone]),
+    }
 
 
 def _depths(

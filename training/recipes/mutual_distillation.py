@@ -59,11 +59,7 @@ from training.samples import Batch
 # The branches of each pair; the first is deployed. U alone has no metres in its sigma.
 PAIRS = {'SU': ('s', 'u'), 'SS': ('s1', 's2'), 'UU': ('u1', 'u2')}
 SUPERVISED, VIDEO = 's', 'u'
-NEEDS = {
-    'SU': FrameNeeds(labelled=None, neighbours=None),
-    'SS': FrameNeeds(labelled=None, neighbours=False),
-    'UU': FrameNeeds(labelled=None, neighbours=True),
-}
+NEEDS_OF_LIDAR = FrameNeeds(labelled=None, neighbours=False)
 WEIGHTINGS = ('UW', 'UT', 'UWT', 'CT')
 ALIGNMENTS = ('median_ratio', 'none')
 ALIGNMENT_KEYS = ('alignment', 'dead_band')
@@ -155,7 +151,10 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
     @property
     def needs(self) -> FrameNeeds:
         """Return which frames take part."""
-        needs = NEEDS[self.branches]
+        kinds = {name[0] for name in PAIRS[self.branches]}
+        needs = NEEDS_OF_LIDAR
+        if VIDEO in kinds:
+            needs = self.frames(needed=SUPERVISED not in kinds)
         return needs if self.teacher is None else self.teacher.added_to(needs)
 
     def strength(self, epochs: float) -> float:

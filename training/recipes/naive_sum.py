@@ -48,7 +48,7 @@ class NaiveSumConfig(LidarOptions, ColoredVideoOptions):
     @property
     def needs(self) -> FrameNeeds:
         """Return which frames take part."""
-        return FrameNeeds(labelled=None, neighbours=None)
+        return self.frames(needed=False)
 
 
 class NaiveSum(VideoNetwork):

@@ -27,11 +27,14 @@ from typing import Any
 
 from depth_ros.core.model_spec import OutputKind
 from depth_ros.errors import ConfigError
+from training.recipes.recipe import FrameNeeds
 
 LOSSES = ('nll', 'l1_nll')
 SPACES = ('metres', 'log')
 FILTERS = ('off', 'fixed_residual', 'hinge')
 POSES = ('network', 'odometry')
+VIDEO, STEREO, BOTH = 'video', 'stereo', 'both'
+SOURCES = (VIDEO, STEREO, BOTH)
 PHOTOMETRIC = ('plain', 'hard', 'nll')
 SMOOTHNESS_ORDERS = (1, 2)
 MAX_FEATURE_SCALES = 3
@@ -154,9 +157,12 @@ class FeatureMetricOptions:
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """
-    How one network learns from the frames before and after.
+    How one network learns from the frames before and after, or from a stereo pair.
 
     Fields:
+        sources: a frame is rebuilt from the frames before and after (``video``), from the right
+            image of its pair (``stereo``: depth is metric, and no motion has to be known), or
+            from ``both``.
         pose: motion from a ``network`` that is trained with it, or from the dataset's
             ``odometry``: then depth is metric, and frames without poses are left out.
         pose_encoder, pose_weights: of that network, as in ``training.models.encoders``.
@@ -173,6 +179,7 @@ class VideoOptions:
 
     """
 
+    sources: str = VIDEO
     pose: str = 'network'
     pose_encoder: str = 'resnet18'
     pose_weights: str = 'imagenet'
@@ -185,6 +192,7 @@ class VideoOptions:
     travel_weight: float = 0.05
 
     def __post_init__(self) -> None:
+        require_choice(self, 'sources', SOURCES)
         require_choice(self, 'pose', POSES)
         require_choice(self, 'photometric', PHOTOMETRIC)
         require_not_negative(self, 'photometric_weight', 'smoothness_weight', 'travel_weight')
@@ -196,13 +204,46 @@ class VideoOptions:
             raise ConfigError('photometric = hard: has no mask with auto_mask = False; use plain')
         if not self.photometric_weight:
             self._refuse_without_photometric()
+        self._check_sources()
         if self.pose == 'odometry':
             refuse_unused(self, 'pose = odometry', 'pose_encoder', 'pose_weights')
-            if self.travel_weight:
-                raise ConfigError(
-                    f'travel_weight = {self.travel_weight}: with pose = odometry there is no '
-                    'motion to learn; set it to 0'
-                )
+            self._refuse_travel('pose = odometry')
+
+    def _check_sources(self) -> None:
+        if self.sees_stereo and self.photometric_weight and self.auto_mask:
+            raise ConfigError(
+                f'auto_mask = True: with sources = {self.sources} nothing stands still between '
+                'the cameras; set it to false'
+            )
+        if not self.sees_video:
+            refuse_unused(self, 'sources = stereo', 'pose', 'pose_encoder', 'pose_weights')
+            self._refuse_travel('sources = stereo')
+
+    def _refuse_travel(self, because: str) -> None:
+        if self.travel_weight:
+            raise ConfigError(
+                f'travel_weight = {self.travel_weight}: with {because} there is no motion to '
+                'learn; set it to 0'
+            )
+
+    @property
+    def sees_video(self) -> bool:
+        """Tell whether the frames before and after are sources."""
+        return self.sources != STEREO
+
+    @property
+    def sees_stereo(self) -> bool:
+        """Tell whether the right image is a source."""
+        return self.sources != VIDEO
+
+    def frames(self, *, needed: bool) -> FrameNeeds:
+        """Return which frames take part: those with all sources, or all if not ``needed``."""
+        wish = True if needed else None
+        return FrameNeeds(
+            labelled=None,
+            neighbours=wish if self.sees_video else False,
+            stereo=wish if self.sees_stereo else False,
+        )
 
     def _refuse_without_photometric(self) -> None:
         if self.feature_metric is None:
@@ -219,7 +260,7 @@ class VideoOptions:
     @property
     def output_kind(self) -> OutputKind:
         """Return what the numbers of a network mean that learns from video alone."""
-        has_metre = self.pose == 'odometry' or self.travel_weight > 0
+        has_metre = self.sees_stereo or self.pose == 'odometry' or self.travel_weight > 0
         return 'metric_depth' if has_metre else 'affine_inverse_depth'
 
     @property

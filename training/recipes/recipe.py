@@ -74,6 +74,7 @@ class FrameNeeds:
     neighbours: bool | None
     offsets: tuple[int, ...] = (-1, 1)
     window: bool = False
+    stereo: bool | None = False
     neighbour_depths: bool = False
     labels: str | None = None
     mix: tuple[int, int] | None = None

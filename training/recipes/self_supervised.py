@@ -39,7 +39,7 @@ class SelfSupervisedConfig(ColoredVideoOptions):
     @property
     def needs(self) -> FrameNeeds:
         """Return which frames take part."""
-        return FrameNeeds(labelled=None, neighbours=True)
+        return self.frames(needed=True)
 
 
 class SelfSupervised(VideoNetwork):

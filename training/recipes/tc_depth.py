@@ -41,6 +41,7 @@ from training.recipes.options import (
     refuse_unused,
     require_choice,
     require_not_negative,
+    VIDEO,
 )
 from training.recipes.recipe import focal_ratio, FrameNeeds, Progress, Term
 from training.recipes.video import Video, Watched
@@ -82,6 +83,8 @@ class TcDepthConfig(LidarOptions, ColoredVideoOptions, ConsistencyOptions):
         ColoredVideoOptions.__post_init__(self)
         ConsistencyOptions.__post_init__(self)
         require_choice(self, 'views', tuple(VIEWS))
+        # A window is of one camera.
+        require_choice(self, 'sources', (VIDEO,))
         require_choice(self, 'lidar_frames', LIDAR_FRAMES)
         require_not_negative(self, 'reference_weight')
         if self.past < 1:

@@ -67,7 +67,8 @@ class Video(nn.Module):
     """
     Where the motion between frames comes from, and what it teaches.
 
-    Frames without all neighbours, or with ``pose = odometry`` without all poses, have no part.
+    Frames without all neighbours, or with ``pose = odometry`` without all poses, have no part;
+    with stereo, frames without a right image.
     """
 
     def __init__(self, options: VideoOptions, offsets: Sequence[int] = (-1, 1)) -> None:
@@ -85,7 +86,7 @@ class Video(nn.Module):
         if not known.issuperset({*self._pairs, *(pair + 1 for pair in self._pairs)}):
             raise ValueError(f'offsets = {self.offsets}: every frame between them and 0 is needed')
         self.pose_net: PoseNet | None = None
-        if options.pose == 'network':
+        if options.sees_video and options.pose == 'network':
             self.pose_net = PoseNet(options.pose_encoder, options.pose_weights)
         self.features = None
         if options.feature_metric is not None:
@@ -113,11 +114,16 @@ class Video(nn.Module):
         return self.pose_net(earlier, torch.cat([frames[pair + 1] for pair in self._pairs]))
 
     def rows(self, batch: Batch) -> Tensor:
-        """Return the numbers of the frames that can be rebuilt from their neighbours."""
-        usable_BN = batch.has_neighbour_BN
-        if self.options.pose == 'odometry':
-            usable_BN = usable_BN & batch.has_pose_BN
-        return usable_BN.all(1).nonzero()[:, 0]
+        """Return the numbers of the frames that have all that they are rebuilt from."""
+        usable_B = torch.ones_like(batch.is_labelled_B)
+        if self.options.sees_video:
+            usable_B = batch.has_neighbour_BN.all(1)
+            if self.options.pose == 'odometry':
+                usable_B = usable_B & batch.has_pose_BN.all(1)
+        if self.options.sees_stereo:
+            has_right = batch.has_right_B
+            usable_B = usable_B & (False if has_right is None else has_right)
+        return usable_B.nonzero()[:, 0]
 
     def terms(
         self, prediction: Prediction, motion: Motion | None, batch: Batch
@@ -175,14 +181,22 @@ class Video(nn.Module):
         return tuple(poses)
 
     def _scene(self, batch: Batch, rows: Tensor, motion: Motion | None) -> Scene:
-        poses = _chosen(batch.neighbour_T_this_BN44, rows).unbind(1)
-        if motion is not None:
-            poses = self._poses(motion, len(rows))
-        sources = _chosen(batch.neighbour_BN3HW, rows).unbind(1)
+        sources: list[Tensor] = []
+        poses: list[Tensor] = []
+        if self.options.sees_video:
+            sources += _chosen(batch.neighbour_BN3HW, rows).unbind(1)
+            known = _chosen(batch.neighbour_T_this_BN44, rows).unbind(1)
+            poses += known if motion is None else self._poses(motion, len(rows))
+        if self.options.sees_stereo:
+            # Frames without have been left out.
+            assert batch.right_B3HW is not None
+            assert batch.right_T_this_B44 is not None
+            sources.append(_chosen(batch.right_B3HW, rows))
+            poses.append(_chosen(batch.right_T_this_B44, rows))
         return Scene(
             target=_chosen(batch.image_B3HW, rows),
             sources=tuple(source.contiguous() for source in sources),
-            poses=poses,
+            poses=tuple(poses),
             K_B33=_chosen(batch.K_B33, rows),
             seen_B1HW=_chosen(batch.seen_B1HW, rows),
             seeds=[batch.seeds[row] for row in rows.tolist()],

@@ -79,6 +79,19 @@ def test_bad_lidar_option_is_named(options: dict[str, Any], message: str) -> Non
             {'photometric_weight': 0.0, 'feature_metric': FEATURES, 'photometric': 'hard'},
             'photometric = hard: has no effect with photometric_weight = 0',
         ),
+        ({'sources': 'sound'}, "sources = 'sound': must be one of video, stereo, both"),
+        (
+            {'sources': 'both'},
+            'auto_mask = True: with sources = both nothing stands still between the cameras',
+        ),
+        (
+            {'sources': 'stereo', 'auto_mask': False, 'pose': 'odometry'},
+            'pose = odometry: has no effect with sources = stereo',
+        ),
+        (
+            {'sources': 'stereo', 'auto_mask': False},
+            'travel_weight = 0.05: with sources = stereo there is no motion to learn',
+        ),
         ({'smoothness_order': 3}, 'smoothness_order = 3: must be 1 or 2'),
         (
             {'smoothness_weight': 0.0, 'smoothness_order': 2},
