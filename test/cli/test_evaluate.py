@@ -20,9 +20,11 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+from test.engines.graphs import memory_card, memory_file
 from test.evaluation.scenes import Drive, EXPECTED, record, write_drive, write_model
 
 from depth_ros.cli.evaluate import main
+from depth_ros.engines.model_card import write_card
 from depth_ros.evaluation.sources import PipelinePredictor
 import pytest
 
@@ -199,9 +201,13 @@ def test_evaluate_damaged_mcap_scores_what_can_be_recovered(bag, model, tmp_path
 
 
 @pytest.mark.dds
+@pytest.mark.parametrize('kind', ['plain', 'memory'])
 def test_evaluate_realtime_without_drops_gives_the_numbers_of_the_deterministic_run(
-    model, tmp_path
+    model, tmp_path, kind
 ):
+    if kind == 'memory':
+        model = memory_file(tmp_path / 'memory.onnx')
+        write_card(model, memory_card())
     bag = write_drive(tmp_path / 'bag', Drive(frames=12, transport_ns=1_000_000))
     common = [bag, '--model', model, '--engine', 'onnxruntime', '--crop', 'none', '--pictures', 0]
     direct, live = tmp_path / 'direct', tmp_path / 'live'
