@@ -205,8 +205,11 @@ class Trainer:
                 self._log.step(self._row(result, factor, rate), result.terms)
             began = now
             self._stopped = result.stop
-            if time.monotonic() - self._saved_s > S_PER_MIN * self.config.save_every_minutes:
+            if self._is_unsaved_long():
                 self.save(LAST)
+
+    def _is_unsaved_long(self) -> bool:
+        return time.monotonic() - self._saved_s > S_PER_MIN * self.config.save_every_minutes
 
     def _train_mode(self) -> None:
         self.recipe.train()
@@ -240,7 +243,8 @@ class Trainer:
     def _end_epoch(self) -> None:
         done = self.position.epoch + 1
         is_best = False
-        if done == self.config.epochs or done % self.config.validation.every_epochs == 0:
+        is_looked_at = done == self.config.epochs or not done % self.config.validation.every_epochs
+        if is_looked_at:
             if self.data.val is not None:
                 is_best = self._note_scores(self._validate(self.data.val))
             if self._stopped:
@@ -249,7 +253,9 @@ class Trainer:
         self.position = replace(self.position, epoch=done, batch=0)
         if is_best:
             self.save(BEST)
-        self.save(LAST)
+        # A few frames make an epoch of a few steps, which writing would outlast.
+        if is_looked_at or self._is_unsaved_long():
+            self.save(LAST)
 
     def _validate(self, dataset: DepthDataset) -> dict[str, BranchScores]:
         self.ranks.share(self.recipe.buffers())

@@ -29,7 +29,7 @@ import time
 
 import pytest
 import torch
-from training.checkpoint import LAST, write_checkpoint
+from training.checkpoint import Checkpoint, LAST, write_checkpoint
 
 LIMIT_S = 150
 # Of several programs, on a machine that has other work to do.
@@ -222,6 +222,25 @@ def test_validation_can_be_rarer_and_comes_at_the_end(tiny_dataset: Path, tmp_pa
     assert runs.train(config, tiny_dataset, tmp_path / 'run') == 0
     found = runs.rows(tmp_path / 'run' / 'validation.csv')
     assert [row['epoch'] for row in found] == ['1', '2']
+
+
+def test_checkpoint_comes_with_each_validation_unless_it_is_long_ago(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[tuple[str, int]] = []
+
+    def note(path: Path, checkpoint: Checkpoint) -> None:
+        saved.append((path.name, checkpoint.position.epoch))
+        write_checkpoint(path, checkpoint)
+
+    monkeypatch.setattr('training.trainer.write_checkpoint', note)
+    config = runs.config_file(tmp_path, epochs=5, validation={'every_epochs': 2})
+    assert runs.train(config, tiny_dataset, tmp_path / 'rare') == 0
+    assert [epoch for name, epoch in saved if name == LAST] == [2, 4, 5]
+    saved.clear()
+    often = ('--set', 'save_every_minutes=1e-9')
+    assert runs.train(config, tiny_dataset, tmp_path / 'often', *often) == 0
+    assert {epoch for name, epoch in saved if name == LAST} == {0, 1, 2, 3, 4, 5}
 
 
 def test_frozen_batch_norms_keep_their_statistics_and_train_their_scale(
