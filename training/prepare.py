@@ -104,7 +104,10 @@ def prepare(
 
     :raises DepthRosError: a bag, the folder or an option cannot be used.
     """
-    _check_objects(sources, options)
+    if options.objects is not None:
+        _check_topic(sources, f'--{options.objects.kind}-topic', options.objects.topic)
+    if options.right_topic is not None:
+        _check_topic(sources, '--right-topic', options.right_topic)
     _claim(out, sources)
     facts = [_make_sequence(source, out, options, progress) for source in sources]
     sequences = [
@@ -126,16 +129,13 @@ def prepare(
     return totals
 
 
-def _check_objects(sources: Sequence[Source], options: PrepareOptions) -> None:
-    """Refuse a topic of objects that no bag has; of several bags some may lack it."""
-    wanted = options.objects
-    if wanted is None:
-        return
+def _check_topic(sources: Sequence[Source], option: str, topic: str) -> None:
+    """Refuse a topic that no bag has; of several bags some may lack it."""
     for source in sources:
         with BagReader(source.bag) as reader:
-            if any(info.name == wanted.topic for info in reader.topics):
+            if any(info.name == topic for info in reader.topics):
                 return
-    raise BagError(f"--{wanted.kind}-topic '{wanted.topic}': no bag has such a topic")
+    raise BagError(f"{option} '{topic}': no bag has such a topic")
 
 
 def _claim(out: Path, sources: Sequence[Source]) -> None:

@@ -53,6 +53,9 @@ def options_of(given: argparse.Namespace) -> PrepareOptions:
         is_rectified=given.image_is_rectified,
         use_lidar=not given.without_lidar,
         objects=_objects(given),
+        right_topic=given.right_topic,
+        right_camera_info_topic=given.right_camera_info_topic,
+        max_stereo_ms=_max_stereo_ms(given),
         max_sync_ms=given.max_sync_ms,
         motion=given.motion,
         scanner=_scanner(given),
@@ -63,6 +66,14 @@ def options_of(given: argparse.Namespace) -> PrepareOptions:
         overlay_every=given.overlay_every,
         neighbour_ms=given.neighbour_ms,
     )
+
+
+def _max_stereo_ms(given: argparse.Namespace) -> float:
+    if given.right_topic is None:
+        _refuse(given, 'has no effect without --right-topic', 'max_stereo_ms')
+    if given.max_stereo_ms is None:
+        return DEFAULTS.max_stereo_ms
+    return float(given.max_stereo_ms)
 
 
 def _objects(given: argparse.Namespace) -> ObjectSource | None:
@@ -143,10 +154,18 @@ def parser_of(program: str, description: str | None) -> argparse.ArgumentParser:
     add('--image-format', choices=IMAGE_FORMATS, default=DEFAULTS.image_format)
     add('--jpeg-quality', type=int, help=f'1 to 100, default {DEFAULTS.jpeg_quality}')
     add('--overlay-every', type=int, default=DEFAULTS.overlay_every, help='frames; 0: none')
+    _add_stereo(parser)
     _add_objects(parser)
     _add_motion(parser)
     _add_filters(parser)
     return parser
+
+
+def _add_stereo(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('stereo pair').add_argument
+    add('--right-topic', help='images of the right camera of a rectified pair')
+    add('--right-camera-info-topic', help='default: the one beside --right-topic')
+    add('--max-stereo-ms', type=float, help=f'in a pair; default {DEFAULTS.max_stereo_ms:g}')
 
 
 def _add_objects(parser: argparse.ArgumentParser) -> None:

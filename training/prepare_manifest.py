@@ -53,6 +53,7 @@ class Totals:
     frames: int = 0
     labelled: int = 0
     with_objects: int = 0
+    with_right: int = 0
     with_pose: int = 0
     with_speed: int = 0
     points: Counter[str] = field(default_factory=Counter)
@@ -64,6 +65,7 @@ class Totals:
         """Count one frame."""
         self.frames += 1
         self.with_objects += line.get('objects') is not None
+        self.with_right += line.get('right') is not None
         self.with_pose += line['world_T_camera'] is not None
         self.with_speed += line['speed_mps'] is not None
         if line['depth'] is None:
@@ -82,6 +84,7 @@ class Totals:
             'frames': self.frames,
             'labelled': self.labelled,
             'with_objects': self.with_objects,
+            'with_right': self.with_right,
             'with_pose': self.with_pose,
             'with_speed': self.with_speed,
             'points': dict(self.points),
@@ -97,6 +100,8 @@ class Totals:
         parts.append(f'{self.with_pose} with pose')
         if self.with_objects:
             parts.append(f'{self.with_objects} with object mask')
+        if self.with_right:
+            parts.append(f'{self.with_right} with right image')
         parts += [f'{count} x unlabelled: {why}' for why, count in self.unlabelled.items()]
         parts += [f'{count} x dropped {why}' for why, count in self.dropped.items()]
         return '; '.join(parts)
@@ -166,12 +171,13 @@ def _frames(journal: Path, total: Totals, dropped: _Whole) -> Iterator[Line]:
             if line['unlabelled'] is not None:
                 reason = {'what': 'depth', 'reason': line['unlabelled']}
                 dropped.write({**reason, 'stamp_ns': line['stamp_ns'], 'sequence': total.name})
-            # Lines from before there were masks have no such key.
-            if line.get('objects_missing') is not None:
-                told = {'what': 'objects', 'reason': line['objects_missing']}
-                told['stamp_ns'] = line['stamp_ns']
-                total.drop(told)
-                dropped.write({**told, 'sequence': total.name})
+            for what in ('objects', 'right'):
+                # Lines from before there were these have no such key.
+                if line.get(f'{what}_missing') is not None:
+                    told = {'what': what, 'reason': line[f'{what}_missing']}
+                    told['stamp_ns'] = line['stamp_ns']
+                    total.drop(told)
+                    dropped.write({**told, 'sequence': total.name})
             yield line
         else:
             total.drop(line)

@@ -151,6 +151,10 @@ class PrepareOptions:
         is_rectified: the images have been rectified, whatever camera_info says.
         use_lidar: False: an unlabelled dataset even where there is LiDAR.
         objects: None: nobody tells where road users are.
+        right_topic: of the other camera of a stereo pair; None: there is none.
+        right_camera_info_topic: None: the one beside ``right_topic``.
+        max_stereo_ms: largest difference between the stamps of a pair: at 10 m/s the car goes
+            5 cm in 5 ms.
         max_sync_ms: largest difference between the stamps of image and sweep, or object mask.
         motion: compensate the motion of the vehicle: when there is odometry, always, never.
         scanner: None: points are taken at the time their field tells, else at the stamp.
@@ -169,6 +173,9 @@ class PrepareOptions:
     is_rectified: bool = False
     use_lidar: bool = True
     objects: ObjectSource | None = None
+    right_topic: str | None = None
+    right_camera_info_topic: str | None = None
+    max_stereo_ms: float = 5.0
     max_sync_ms: float = 50.0
     motion: str = 'auto'
     scanner: SpinningScanner | None = None
@@ -182,6 +189,10 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         is_sync = 0 <= self.max_sync_ms <= 1000
         _require(is_sync, '--max-sync-ms', self.max_sync_ms, '0 to 1000 ms')
+        is_pair = 0 <= self.max_stereo_ms <= 1000
+        _require(is_pair, '--max-stereo-ms', self.max_stereo_ms, '0 to 1000 ms')
+        if self.right_topic is None and self.right_camera_info_topic is not None:
+            raise ConfigError('--right-camera-info-topic has no effect without --right-topic')
         is_gap = 0 <= self.neighbour_ms <= 10_000
         _require(is_gap, '--neighbour-ms', self.neighbour_ms, '0 to 10000 ms')
         _require(self.motion in MOTION_MODES, '--motion', self.motion, f'one of {MOTION_MODES}')

@@ -26,30 +26,28 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
 from depth_ros.bags.reader import BagReader
 from depth_ros.bags.records import LidarSweep, SkippedMessage
 from depth_ros.bags.streams import odometry, STATIC_TRANSFORMS, static_transforms, sweeps
 from depth_ros.core.camera import CameraModel, Rectifier
-from depth_ros.core.datatypes import Frame, ImageU8
+from depth_ros.core.datatypes import Frame
 from depth_ros.core.geometry import TransformTree
 from depth_ros.core.sync import increasing, pair_streams, Stamped
-from depth_ros.errors import FrameError
+from depth_ros.errors import BagError, FrameError
 import numpy as np
 from numpy.typing import NDArray
 from training.dataset_format import (
     encode_depth,
-    encode_image,
     encode_mask,
-    image_suffix,
     json_bytes,
     write_whole,
 )
+from training.prepare_images import write_image, write_overlay
 from training.prepare_journal import Journal, JOURNAL_FILE
 from training.prepare_lidar import Label, Labeller, View
 from training.prepare_objects import Objects, objects
 from training.prepare_options import PrepareOptions
-from training.prepare_overlay import overlay
+from training.prepare_stereo import RightCamera
 from training.prepare_streams import (
     NS_PER_MS,
     Picture,
@@ -61,9 +59,8 @@ from training.prepare_streams import (
 from training.prepare_topics import topics_of
 
 NOT_LATER = 'stamp not after that of the one before'
-OVERLAY_JPEG_QUALITY = 90
 # Of a sequence; the keys of a line that name a file have the same names.
-FOLDERS = ('image', 'depth', 'objects', 'overlay')
+FOLDERS = ('image', 'depth', 'objects', 'overlay', 'right')
 Bool = NDArray[np.bool_]
 ItemT = TypeVar('ItemT', bound=Stamped)
 
@@ -75,10 +72,11 @@ def _tree(reader: BagReader) -> TransformTree:
 
 
 class _Moment(NamedTuple):
-    """An image and its sweep."""
+    """An image, its sweep, and the image of the right camera."""
 
     picture: Picture
     sweep: LidarSweep | None
+    right: Picture | None = None
 
     @property
     def stamp_ns(self) -> int:
@@ -111,6 +109,8 @@ class SequenceMaker:
         motion = None if options.motion == 'off' else self._poses
         self._labeller = Labeller(tree, motion, options, reader.path.name)
         self._max_gap_ns = round(options.max_sync_ms * NS_PER_MS)
+        self._right = RightCamera(tree, self.topics.right, options, reader.path.name, root, folder)
+        self._pairs_made, self._made_frames = 0, 0
         self._camera: CameraModel | None = None
         self._rectifier: Rectifier | None = None
         self._cameras = 0
@@ -132,10 +132,21 @@ class SequenceMaker:
         with Journal(self._folder / JOURNAL_FILE) as self._journal:
             for moment, found in self._moments():
                 self._frame(moment, found)
+        if self.topics.right is not None and self._made_frames and not self._pairs_made:
+            raise BagError(
+                f"right images '{self.topics.right}' of bag '{self._reader.path.name}': none is "
+                f'within {self._options.max_stereo_ms:g} ms of a left one: the cameras of a pair '
+                'have to be synchronised (--max-stereo-ms)'
+            )
 
     def _moments(self) -> Iterator[tuple[_Moment, Objects | None]]:
         source = self._options.objects
         moments = (_Moment(picture, sweep) for picture, sweep in self._pairs())
+        if self.topics.right is not None:
+            rights = self._rising('right', self._right_pictures(self.topics.right))
+            gap_ns = round(self._options.max_stereo_ms * NS_PER_MS)
+            pairs = pair_streams(moments, rights, max_gap_ns=gap_ns)
+            moments = (moment._replace(right=right) for moment, right in pairs)
         if source is None or self.topics.objects is None:
             return ((moment, None) for moment in moments)
         found = objects(self._reader, self.topics.objects, source, self._skip('objects'))
@@ -155,6 +166,15 @@ class SequenceMaker:
             self.topics.camera_info,
             is_rectified=self._options.is_rectified,
             on_skip=self._on_picture_skip,
+        )
+
+    def _right_pictures(self, topic: str) -> Iterator[Picture]:
+        return pictures(
+            self._reader,
+            topic,
+            str(self.topics.right_camera_info),
+            is_rectified=self._options.is_rectified,
+            on_skip=self._skip('right'),
         )
 
     def _on_picture_skip(self, skipped: SkippedMessage) -> None:
@@ -203,6 +223,9 @@ class SequenceMaker:
             line = self._made(moment, found, view)
             if made is None:
                 self._journal.add(line)
+            made = line
+        self._made_frames += 1
+        self._pairs_made += made.get('right') is not None
         self._on_frame()
 
     def _is_there(self, line: dict[str, Any]) -> bool:
@@ -252,7 +275,7 @@ class SequenceMaker:
 
     def _made(self, moment: _Moment, found: Objects | None, view: View) -> dict[str, Any]:
         """Write the files of a frame and return its line."""
-        picture, sweep = moment
+        picture, sweep = moment.picture, moment.sweep
         frame = picture.frame
         image_HW3 = (
             frame.image_HW3 if self._rectifier is None else self._rectifier(frame.image_HW3)
@@ -267,8 +290,14 @@ class SequenceMaker:
         if mask_HW is not None:
             mask = self._folder / 'objects' / f'{view.stamp_ns}.png'
             write_whole(mask, encode_mask(mask_HW))
-        drawing = self._draw(picture, image_HW3, label, mask_HW)
-        image = self._write_image(picture, image_HW3)
+        drawing = write_overlay(
+            self._folder, picture, image_HW3, label, mask_HW, options=self._options
+        )
+        changed = self._rectifier is not None
+        name = f'image/{picture.stamp_ns}'
+        image = write_image(
+            self._folder, name, picture, image_HW3, options=self._options, changed=changed
+        )
         return {
             'kind': 'frame',
             'index': picture.index,
@@ -278,6 +307,7 @@ class SequenceMaker:
             'depth': None if depth is None else self._relative(depth),
             'objects': None if mask is None else self._relative(mask),
             'objects_missing': no_mask,
+            **self._right.line(picture, moment.right),
             'overlay': None if drawing is None else self._relative(drawing),
             'unlabelled': reason,
             'calibration': self._relative(
@@ -331,30 +361,6 @@ class SequenceMaker:
             return None, str(error)
         world_T_camera = world_T_body @ self._labeller.lookup(body, view.frame_id)
         return world_T_camera[:3].tolist(), None
-
-    def _write_image(self, picture: Picture, image_HW3: ImageU8) -> Path:
-        encoded = picture.encoded
-        suffix = None if encoded is None else image_suffix(encoded)
-        if encoded is None or suffix is None or self._rectifier is not None:
-            options = self._options
-            suffix, encoded = encode_image(image_HW3, options.image_format, options.jpeg_quality)
-        path = self._folder / 'image' / f'{picture.stamp_ns}{suffix}'
-        write_whole(path, encoded)
-        return path
-
-    def _draw(
-        self, picture: Picture, image_HW3: ImageU8, label: Label | None, mask_HW: Bool | None
-    ) -> Path | None:
-        every = self._options.overlay_every
-        if not every or picture.index % every:
-            return None
-        depths = 'no depth' if label is None else f'{len(label.kept)} depths'
-        title = f'{self._folder.name}  {picture.stamp_ns} ns  {depths}'
-        path = self._folder / 'overlay' / f'{picture.stamp_ns}.jpg'
-        settings = [cv2.IMWRITE_JPEG_QUALITY, OVERLAY_JPEG_QUALITY]
-        drawing = overlay(image_HW3, label, mask_HW, title)
-        write_whole(path, bytes(cv2.imencode('.jpg', drawing, settings)[1]))
-        return path
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()

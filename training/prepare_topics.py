@@ -40,6 +40,8 @@ class SequenceTopics:
     odometry: str | None
     twist: str | None
     objects: str | None
+    right: str | None
+    right_camera_info: str | None
 
     def stored(self) -> dict[str, str | None]:
         """Return the topics as they stand in dataset.json."""
@@ -53,7 +55,11 @@ def topics_of(reader: BagReader, options: PrepareOptions) -> SequenceTopics:
     :raises BagError: there is no image, or several candidates and none was chosen.
     """
     objects = _objects_topic(reader, options)
-    image = resolve_topic(reader, 'image', options.image_topic, other_than=objects)
+    right = _right_topic(reader, options)
+    known = [topic for topic in (objects, right) if topic is not None]
+    image = resolve_topic(reader, 'image', options.image_topic, other_than=known)
+    if image == right:
+        raise BagError(f"--right-topic '{right}' is the left image too: name two topics")
     is_moving = options.motion == 'on' or options.odometry_topic is not None
     has_odometry = is_moving or _has(reader, ODOMETRY)
     has_lidar = options.lidar_topic is not None or _has(reader, POINT_CLOUD)
@@ -69,9 +75,33 @@ def topics_of(reader: BagReader, options: PrepareOptions) -> SequenceTopics:
             'it out'
         )
     twist = twist_topic(reader, options.twist_topic)
+    right_info = None
+    if right is not None:
+        given = options.right_camera_info_topic
+        right_info = resolve_topic(reader, 'camera_info', given, near=right)
+        if right_info == info:
+            raise BagError(
+                f"camera_info '{info}' is that of both cameras of the pair: name the right one's "
+                'with --right-camera-info-topic'
+            )
     return SequenceTopics(
-        image=image, camera_info=info, lidar=lidar, odometry=poses, twist=twist, objects=objects
+        image=image,
+        camera_info=info,
+        lidar=lidar,
+        odometry=poses,
+        twist=twist,
+        objects=objects,
+        right=right,
+        right_camera_info=right_info,
     )
+
+
+def _right_topic(reader: BagReader, options: PrepareOptions) -> str | None:
+    """Return the right image's topic where this bag has it: of several bags some may lack it."""
+    given = options.right_topic
+    if given is None or all(info.name != given for info in reader.topics):
+        return None
+    return resolve_topic(reader, 'image', given)
 
 
 def _objects_topic(reader: BagReader, options: PrepareOptions) -> str | None:

@@ -21,7 +21,7 @@ metadata names, then Humble's, which all later ones share for the messages used 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -283,7 +283,7 @@ def resolve_topic(
     given: str | None = None,
     *,
     near: str | None = None,
-    other_than: str | None = None,
+    other_than: Collection[str] = (),
 ) -> str:
     """
     Return the topic to use for a kind of stream.
@@ -291,7 +291,7 @@ def resolve_topic(
     :param kind: a key of ``KINDS``.
     :param given: what the user named; checked.
     :param near: where several would do, take the one in the namespace of this topic.
-    :param other_than: a topic that is known to hold something else.
+    :param other_than: topics that are known to hold something else.
     :raises BagError: none or several would do, with their names and the option that decides, or
         the given one is absent, empty or of another type.
 
@@ -299,7 +299,7 @@ def resolve_topic(
     msgtypes, option = KINDS[kind]
     if given is not None:
         return _given_topic(reader, kind, given)
-    infos = (i for i in reader.topics if i.name != other_than)
+    infos = (i for i in reader.topics if i.name not in other_than)
     candidates = [i.name for i in infos if i.msgtype in msgtypes and i.count]
     if kind in ('image', 'depth'):
         is_wanted = kind == 'depth'

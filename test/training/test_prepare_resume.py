@@ -27,7 +27,7 @@ from test.training import drives
 
 import numpy as np
 import pytest
-from training import prepare_sequence
+from training import prepare_images, prepare_sequence
 from training.dataset_format import DatasetError
 from training.prepare_options import ObjectSource
 
@@ -49,7 +49,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
             raise Stopped
         whole(path, data)
 
-    monkeypatch.setattr(prepare_sequence, 'write_whole', write)
+    for module in (prepare_sequence, prepare_images):
+        monkeypatch.setattr(module, 'write_whole', write)
 
 
 @pytest.mark.parametrize('writes', [0, 1, 2, 3, 5, 8, 11])
