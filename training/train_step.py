@@ -155,9 +155,11 @@ class TrainStep:
         stop = max(report.stop for report in reports)
         _check_terms(reports, progress)
         counts = _total_counts(reports)
-        if not counts:
+        if not any(_weight(name, reports) for name in counts):
             self._recipe.finish_step(self._ranks, has_learned=False)
-            return StepResult(loss=None, terms={}, gradient_norm=None, stop=stop)
+            means = _global_means(reports, counts)
+            terms_only = {name: mean for name, (mean, _) in means.items()}
+            return StepResult(loss=None, terms=terms_only, gradient_norm=None, stop=stop)
         self._fabric.backward(self._share(terms, counts, zero))
         fill_gradients(self._recipe)
         norm = float(self._limited_norm())
@@ -228,6 +230,11 @@ def _total_counts(reports: Sequence[_Report]) -> dict[str, int]:
         for name, (_, count, _) in report.terms.items():
             totals[name] = totals.get(name, 0) + count
     return {name: total for name, total in totals.items() if total}
+
+
+def _weight(name: str, reports: Sequence[_Report]) -> float:
+    """Return the weight of a term; one without weight only tells something."""
+    return next(report.terms[name][2] for report in reports if name in report.terms)
 
 
 def _global_means(

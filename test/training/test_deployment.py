@@ -30,8 +30,8 @@ from depth_ros.core.model_spec import ModelSpec, SkySpec, TemporalSpec  # noqa: 
 from depth_ros.core.preprocess import Preprocessor  # noqa: E402, I100
 from depth_ros.engines.factory import load_model  # noqa: E402, I100
 from depth_ros.engines.model_card import read_card  # noqa: E402, I100
-from depth_ros.errors import ModelError  # noqa: E402, I100
-from training.deployment import checked_card, Deployment, FLIP, LEARNED  # noqa: E402
+from depth_ros.errors import ConfigError, ModelError  # noqa: E402, I100
+from training.deployment import checked_card, Deployment, FLIP, LEARNED, NONE  # noqa: E402
 from training.export import check_parity, export, OPSET  # noqa: E402
 from training.models.depth_net import DepthNet, DepthNetConfig  # noqa: E402
 from training.models.encoders import ENCODERS, IMAGENET_MEAN, IMAGENET_STD  # noqa: E402
@@ -248,3 +248,36 @@ def test_card_of_the_other_uncertainty_is_refused(small: Deployment) -> None:
     given, derived = (small.card(uncertainty=kind, **WORDS) for kind in (FLIP, LEARNED))
     with pytest.raises(ModelError, match=r"uncertainty.kind \('flip' against 'log_laplace_scale'"):
         checked_card(given, derived, 'card.yaml')
+
+
+# Recipes without metres
+
+
+def test_affine_recipe_states_and_gives_inverse_depth(small: Deployment, tmp_path: Path) -> None:
+    affine = replace(small, output_kind='affine_inverse_depth', has_sigma=False)
+    path = tmp_path / 'affine.onnx'
+    card, (worst, _) = exported(affine, path, NONE)
+    assert worst < 1e-4
+    assert (card.output.kind, card.output.name) == ('affine_inverse_depth', 'inv_depth')
+    assert (card.output.focal_px, card.uncertainty.kind) == (None, 'none')
+    image = np.random.default_rng(0).random((1, 3, HEIGHT, WIDTH), np.float32)
+    with load_model(str(path), engine='onnxruntime') as loaded:
+        assert loaded.card == card
+        (inverse,) = loaded.engine.infer({'image': image}).values()
+    with torch.inference_mode():
+        depth = small.exported(LEARNED)(torch.from_numpy(image))[0].numpy()
+    np.testing.assert_allclose(inverse * depth, 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'uncertainty', 'message'),
+    [
+        ({'output_kind': 'affine_inverse_depth'}, FLIP, "uncertainty 'flip': the recipe's output"),
+        ({'has_sigma': False}, LEARNED, "uncertainty 'learned': the recipe trains no uncertainty"),
+    ],
+)
+def test_uncertainty_that_does_not_exist_is_refused(
+    small: Deployment, changes: dict[str, Any], uncertainty: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(small, **changes).card(uncertainty=uncertainty, **WORDS)

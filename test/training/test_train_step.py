@@ -114,6 +114,22 @@ def test_term_of_nothing_counts_nothing(tiny_dataset: Path) -> None:
     runs.assert_equal_states(plain.state(), more.state())
 
 
+def test_term_without_weight_is_told_and_teaches_nothing(tiny_dataset: Path) -> None:
+    plain, more = Bench(tiny_dataset), Bench(tiny_dataset)
+    with_extra_term(more, Term(torch.tensor(0.25), 4, 0.0))
+    results = [each.step(each.batch, PROGRESS, 0) for each in (plain, more)]
+    assert results[1].terms.pop('extra') == 0.25
+    assert results[0] == results[1]
+    runs.assert_equal_states(plain.state(), more.state())
+    # Alone it is no reason for a step.
+    more.recipe.eval()
+    before = more.state()
+    blind = replace(more.batch, valid_B1HW=torch.zeros_like(more.batch.valid_B1HW))
+    result = more.step(blind, PROGRESS, 0)
+    assert result == StepResult(loss=None, terms={'extra': 0.25}, gradient_norm=None, stop=0)
+    runs.assert_equal_states(more.state(), before)
+
+
 def test_recipe_hears_of_the_end_of_every_step(bench: Bench) -> None:
     heard: list[tuple[bool, bool]] = []
     weight = next(bench.recipe.parameters())

@@ -100,6 +100,36 @@ def test_median_alignment_forgives_the_scale(dataset: DepthDataset) -> None:
     assert score(Known(), batches(dataset, 4), rules)['first'].row()['abs_rel'] < 1e-3
 
 
+class Ramp(Known):
+    """A branch that says a ramp from left to right, and one that says the opposite."""
+
+    def predictions(self, batch: Batch) -> Mapping[str, Prediction]:
+        ramp = torch.linspace(5.0, 20.0, batch.image_B3HW.shape[3])
+        depth = ramp.expand_as(batch.image_B3HW[:, :1])
+        sigma = torch.zeros_like(depth)
+        right = 1.0 / (3.0 / depth + 0.2)
+        return {
+            'right': Prediction((right,), (sigma,)),
+            'upside down': Prediction((1.0 / (1.0 - 3.0 / depth),), (sigma,)),
+        }
+
+
+def test_affine_alignment_forgives_scale_and_shift_and_counts_what_it_cannot_mend(
+    dataset: DepthDataset,
+) -> None:
+    batch = next(batches(dataset, 2))
+    truth = torch.linspace(5.0, 20.0, batch.image_B3HW.shape[3]).expand_as(batch.depth_B1HW)
+    batch = replace(batch, depth_B1HW=truth, valid_B1HW=torch.ones_like(batch.valid_B1HW))
+    scores = score(Ramp(), [batch], ScoreRules(alignment='scale_shift_inverse'))
+    right, wrong = (scores[name].row() for name in ('right', 'upside down'))
+    assert right['abs_rel'] < 1e-5
+    assert right['frames'] == wrong['frames'] == 2
+    # As bad as saying the median everywhere.
+    seen = truth[0, 0, 14:30, 2:61]
+    flat = ((seen - seen.median()).abs() / seen).mean().item()
+    assert wrong['abs_rel'] == pytest.approx(flat, rel=0.05)
+
+
 @pytest.mark.parametrize('size', [1, 2, 9])
 def test_scores_are_the_same_in_all_parts(size: int, dataset: DepthDataset) -> None:
     whole = score(Known(), batches(dataset, 4), ScoreRules())

@@ -43,7 +43,7 @@ class Term(NamedTuple):
     ``value`` is a scalar, the mean over ``count`` things (pixels, images, pairs). A term that
     has nothing to average over is left out of the result; never return NaN for it. Count 0 says
     the same of a value whose way back the other processes may need: it is finite and counts
-    nothing.
+    nothing. Weight 0: the value is only told; where all are so, nothing is learned.
     """
 
     value: Tensor

@@ -30,14 +30,22 @@ def test_parametrisation_covers_the_range_and_is_undone(name: str) -> None:
     from_unit, to_unit = PARAMETRISATIONS[name]
     unit = torch.linspace(0, 1, 101, dtype=torch.float64)
     depth = from_unit(unit, 0.1, 100.0)
-    assert (depth.diff() < 0).all()
-    torch.testing.assert_close(depth[[0, -1]], torch.tensor([100.0, 0.1], dtype=torch.float64))
+    ends = torch.tensor([100.0, 0.1], dtype=torch.float64)
+    # Of Depth Anything's metric head 0 is nearest, of the others farthest.
+    ends = ends.flip(0) if name == 'sigmoid' else ends
+    assert (depth.diff() * (ends[1] - ends[0]) > 0).all()
+    torch.testing.assert_close(depth[[0, -1]], ends)
     torch.testing.assert_close(to_unit(depth, 0.1, 100.0), unit)
 
 
 def test_log_parametrisation_is_geometric() -> None:
     depth = PARAMETRISATIONS['log'][0](torch.tensor([0.5]), 0.1, 10.0)
     assert depth.item() == pytest.approx(1.0)
+
+
+def test_sigmoid_parametrisation_is_a_share_of_the_largest_depth() -> None:
+    depth = PARAMETRISATIONS['sigmoid'][0](torch.tensor([0.25]), 0.001, 80.0)
+    assert depth.item() == pytest.approx(20.0, abs=1e-3)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -94,5 +102,5 @@ def test_impossible_range_is_refused(bounds: tuple[float, float]) -> None:
 
 
 def test_unknown_parametrisation_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'linear': must be one of \['inverse', 'log'\]"):
+    with pytest.raises(ValueError, match=r"'linear': must be one of \['inverse', 'log', 'sig"):
         DepthHead(4, min_depth_m=0.1, max_depth_m=1.0, parametrisation='linear')

@@ -43,6 +43,7 @@ import torch
 from torch import nn, Tensor
 from training.recipes.mutual_distillation import MutualDistillation, MutualDistillationConfig
 from training.recipes.recipe import FrameNeeds, Progress
+from training.recipes.teacher import TeacherOptions
 
 ODOMETRY = {'pose': 'odometry', 'travel_weight': 0.0}
 PAIRS = {'SU': ('s', 'u'), 'SS': ('s1', 's2'), 'UU': ('u1', 'u2')}
@@ -77,6 +78,34 @@ def test_each_branch_has_the_terms_of_its_kind_and_a_lesson(pair: str) -> None:
     assert set(recipe(batch, LATE)) == wanted
     assert list(recipe.predictions(batch)) == [first, second]
     assert recipe.deployed() is recipe.branches[first].network
+
+
+def test_teacher_adds_one_term_to_each_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = plane_batch()
+    pseudo = 2.0 / SCENE.depth().repeat(2, 1, 1, 1) + 0.1
+    batch = replace(unlabelled(batch, 1), pseudo_B1HW=pseudo)
+    teacher = TeacherOptions(labels='stored', loss='affine', weight=0.5)
+    recipe = recipe_of(truth(), constant(7.0), teacher=teacher)
+    assert recipe.needs == FrameNeeds(labelled=None, neighbours=None, labels='stored')
+    terms = recipe(batch, at(0.0))
+    # The truth in another scale and shift is the truth; a constant depth costs one.
+    assert terms['s_teacher'].value.item() == pytest.approx(0.0, abs=1e-9)
+    assert terms['u_teacher'].value.item() == pytest.approx(1.0, rel=1e-6)
+    for name in 'su':
+        assert terms[f'{name}_teacher'][1:] == (1, 0.5)
+    assert terms.keys() - recipe_of()(batch, at(0.0)).keys() == {'s_teacher', 'u_teacher'}
+    with pytest.raises(ConfigError, match=r'teacher\.loss = nll: sigma of the branches'):
+        config(teacher=replace(teacher, loss='nll'))
+
+
+def test_pair_without_lidar_has_the_metre_of_its_motion() -> None:
+    assert recipe_of().output_kind == 'metric_depth'
+    assert recipe_of().has_sigma
+    pair = recipe_of(branches='UU')
+    assert (pair.output_kind, pair.has_sigma) == ('metric_depth', False)
+    options = {'pose': 'network', 'travel_weight': 0.0, **POSE_NET}
+    assert recipe_of(branches='UU', **options).output_kind == 'affine_inverse_depth'
+    assert recipe_of(**options).output_kind == 'metric_depth'
 
 
 def test_needs_follow_the_pair() -> None:

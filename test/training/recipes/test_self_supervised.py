@@ -32,6 +32,7 @@ from test.training.recipes.batches import (
     unlabelled,
     WIDTH,
 )
+from typing import Any
 
 from depth_ros.errors import ConfigError
 import pytest
@@ -110,3 +111,18 @@ def test_bad_option_is_named() -> None:
         SelfSupervisedConfig(colors='sepia')
     with pytest.raises(ConfigError, match="pose = 'gps'"):
         SelfSupervisedConfig(pose='gps')
+
+
+@pytest.mark.parametrize(
+    ('options', 'kind'),
+    [
+        ({'pose': 'odometry', 'travel_weight': 0.0}, 'metric_depth'),
+        ({**POSE_NET, 'travel_weight': 0.05}, 'metric_depth'),
+        ({**POSE_NET, 'travel_weight': 0.0}, 'affine_inverse_depth'),
+    ],
+)
+def test_depth_without_any_source_of_scale_has_no_metres(
+    options: dict[str, Any], kind: str
+) -> None:
+    recipe = SelfSupervised(SelfSupervisedConfig(**options), SmallNet, FOCAL)
+    assert (recipe.output_kind, recipe.has_sigma) == (kind, False)
