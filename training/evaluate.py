@@ -19,6 +19,9 @@ As they are deployed: the exported file, its card and ``DepthPipeline``, never t
 was trained. No alignment, Garg crop, 0 to 80 m, mean over frames. Several models are scored on
 exactly the same frames, side by side, and their times are taken in turns.
 
+With --refine, also a checkpoint of the recipe tc_depth, as it is and refined on the window of
+every frame; needs --data, for only data sets have windows.
+
 Writes metrics.json, with every figure of every model on every drive, and per_frame.csv.
 Exit status: 0 scored; 1 nothing scored or bad input; 2 wrong usage; 130 interrupted.
 """
@@ -26,20 +29,21 @@ Exit status: 0 scored; 1 nothing scored or bad input; 2 wrong usage; 130 interru
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, ExitStack
 import csv
 import io
 from pathlib import Path
 import shlex
 import sys
-from typing import Any
+import time
+from typing import Any, TYPE_CHECKING
 
 from depth_ros.core.config import PipelineConfig
-from depth_ros.core.datatypes import Frame
+from depth_ros.core.datatypes import DepthEstimate, Frame
 from depth_ros.core.lidar import SparseDepth
 from depth_ros.core.pipeline import DepthPipeline
-from depth_ros.engines.factory import load_model, LoadedModel
+from depth_ros.engines.factory import load_model
 from depth_ros.errors import ConfigError, DepthRosError, ReportError
 from depth_ros.evaluation.facts import model_facts, versions
 from depth_ros.evaluation.files import FileSet, make_folder
@@ -48,6 +52,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from training.scores import PROTOCOL, Score, table
 from training.truth_sources import add_source_options, Drive, drives_of
+
+if TYPE_CHECKING:
+    from training.refine import Refiner
 
 PROGRAM = 'python -m training.evaluate'
 SCHEMA_VERSION = 1
@@ -65,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         drives, folder = drives_of(arguments), make_folder(arguments.output)
         with ExitStack() as stack:
             contestants = [_contestant(stack, name, arguments) for name in arguments.model]
+            refiner = _refiner(arguments)
+            if refiner is not None:
+                contestants += _refined(refiner, arguments)
             _label(contestants)
             with _progress(errors) as on_frame:
                 for drive in drives:
@@ -73,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(table(result['models']))
         for name, truth in result['truth'].items():
             console.print(f'{name}: {truth}', markup=False, highlight=False)
+        if refiner is not None:
+            result['refinement'] = {**refiner.facts(), **refiner.cost.result()}
+            console.print(refiner.cost.text(), markup=False, highlight=False)
         _write(folder, result, contestants)
     except DepthRosError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -85,23 +98,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Contestant:
-    """One model, and its scores on each drive so far."""
+    """
+    One model, and its scores on each drive so far.
 
-    def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
-        self.label = loaded.card.name
+    :param long_label: where several have the same ``label``.
+    :param process: from a drive's name and a frame to its depth.
+    :param reset: called before each drive.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        long_label: str,
+        facts: dict[str, Any],
+        process: Callable[[str, Frame], DepthEstimate],
+        reset: Callable[[], None],
+    ) -> None:
+        self.label, self.long_label, self.facts = label, long_label, facts
         self.scores: dict[str, Score] = {}
         self.rows: list[dict[str, Any]] = []
-        self._pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
+        self._process, self._reset = process, reset
 
     def begin(self, drive: Drive) -> None:
         """Forget the frames of the drive before."""
-        self._pipeline.reset()
+        self._reset()
         self.scores[drive.name] = Score()
 
     def add(self, drive: Drive, index: int, frame: Frame, truth: SparseDepth) -> None:
         """Score one frame."""
-        row = self.scores[drive.name].add(self._pipeline.process(frame), truth)
+        row = self.scores[drive.name].add(self._process(drive.name, frame), truth)
         place = {'drive': drive.name, 'frame': index, 'stamp_ns': frame.stamp_ns}
         self.rows.append({**place, **row})
 
@@ -110,15 +135,70 @@ class Contestant:
         total = Score.summed(self.scores.values())
         return {
             'label': self.label,
-            'model': model_facts(self.loaded),
+            'model': self.facts,
             ALL: total.result(),
             'drives': {name: score.result() for name, score in self.scores.items()},
         }
 
 
 def _contestant(stack: ExitStack, name: str, arguments: argparse.Namespace) -> Contestant:
-    loaded = load_model(name, engine=arguments.engine, threads=arguments.threads)
-    return Contestant(stack.enter_context(loaded))
+    loaded = stack.enter_context(
+        load_model(name, engine=arguments.engine, threads=arguments.threads)
+    )
+    pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
+    return Contestant(
+        loaded.card.name,
+        str(loaded.path),
+        model_facts(loaded),
+        lambda _, frame: pipeline.process(frame),
+        pipeline.reset,
+    )
+
+
+def _refiner(arguments: argparse.Namespace) -> Refiner | None:
+    """Return what --refine asks for; ConfigError where an option has no effect."""
+    if arguments.refine is None:
+        if not arguments.model:
+            raise ConfigError('nothing to score: give --model, --refine, or both')
+        for key in ('refine_steps', 'refine_rate'):
+            if getattr(arguments, key) is not None:
+                raise ConfigError(f'--{key.replace("_", "-")} has no effect without --refine')
+        return None
+    others = ('bag', 'kitti_object', 'kitti_depth')
+    given = [f'--{key.replace("_", "-")}' for key in others if getattr(arguments, key)]
+    if given:
+        raise ConfigError(
+            f'--refine with {", ".join(given)}: only data sets of training.prepare have windows '
+            'of frames; give --data alone'
+        )
+    # Without it, this program needs no torch.
+    from training.refine import LEARNING_RATE, Refiner, STEPS
+
+    return Refiner(
+        arguments.refine,
+        steps=STEPS if arguments.refine_steps is None else arguments.refine_steps,
+        learning_rate=LEARNING_RATE if arguments.refine_rate is None else arguments.refine_rate,
+    )
+
+
+def _refined(refiner: Refiner, arguments: argparse.Namespace) -> list[Contestant]:
+    """Return the checkpoint as it is and refined, both by torch on the same windows."""
+    from training.refine import estimate_of, Windows
+
+    windows = Windows(arguments.data, arguments.split or 'val', refiner)
+
+    def contestant(kind: str, depth_of: Callable[..., Any]) -> Contestant:
+        def process(drive: str, frame: Frame) -> DepthEstimate:
+            batch, size = windows.batch(drive, frame), frame.image_HW3.shape[:2]
+            began = time.perf_counter_ns()
+            depth_HW = depth_of(batch, size)
+            return estimate_of(depth_HW, frame, time.perf_counter_ns() - began)
+
+        name = f'{refiner.label}, {kind}'
+        where = f'{refiner.checkpoint}, {kind}'
+        return Contestant(name, where, {'kind': kind, **refiner.facts()}, process, lambda: None)
+
+    return [contestant('plain', refiner.plain), contestant('refined', refiner.refined)]
 
 
 def _label(contestants: Sequence[Contestant]) -> None:
@@ -127,7 +207,7 @@ def _label(contestants: Sequence[Contestant]) -> None:
     if len(set(names)) == len(names):
         return
     for contestant in contestants:
-        contestant.label = str(contestant.loaded.path)
+        contestant.label = contestant.long_label
     paths = [contestant.label for contestant in contestants]
     if len(set(paths)) != len(paths):
         raise ConfigError(f'--model {" ".join(paths)}: give each model once')
@@ -213,11 +293,15 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--model', nargs='+', required=True, help='shipped names or ONNX files')
+    parser.add_argument('--model', nargs='+', default=[], help='shipped names or ONNX files')
     parser.add_argument('--output', type=Path, required=True, help='folder for the results')
     parser.add_argument('--engine', default='auto', help="back end (default 'auto')")
     parser.add_argument('--threads', type=int, default=0, help='0: physical cores')
     add_source_options(parser)
+    group = parser.add_argument_group('test-time refinement, offline')
+    group.add_argument('--refine', type=Path, help='checkpoint of the recipe tc_depth')
+    group.add_argument('--refine-steps', type=int, help='of Adam, for each frame (default: 20)')
+    group.add_argument('--refine-rate', type=float, help='learning rate (default: 1e-5)')
     return parser
 
 

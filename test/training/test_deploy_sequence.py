@@ -34,6 +34,7 @@ from depth_ros.core.datatypes import Frame
 from depth_ros.core.pipeline import DepthPipeline
 from depth_ros.engines.factory import load_model
 from depth_ros.engines.model_card import read_card
+from depth_ros.errors import ConfigError
 import numpy as np
 import pytest
 from rich.progress import Progress
@@ -47,9 +48,10 @@ from test.training import runs  # noqa: E402, I100
 from training import evaluate, export, train  # noqa: E402, I100
 from training.prepare import prepare, Source  # noqa: E402
 from training.prepare_options import PrepareOptions  # noqa: E402
+from training.refine import Refiner, Windows  # noqa: E402
 
 CLIP = ROOT / 'demo' / 'kitti_0005'
-FOCAL = 92.9
+FOCAL = 55.77
 CONFIG = {
     'name': 'remembers',
     'seed': 1,
@@ -59,7 +61,7 @@ CONFIG = {
     'workers': 0,
     'batch_norm': 'frozen',
     'focal_px': FOCAL,
-    'data': {'width': 160, 'height': 64},
+    'data': {'width': 96, 'height': 32},
     'optimiser': {'learning_rate': 1e-3, 'max_grad_norm': 10.0},
     'schedule': {'name': 'constant'},
     'recipe': {
@@ -159,3 +161,111 @@ def test_evaluation_streams_the_clip_in_order(model: Path, tmp_path: Path) -> No
     assert evaluate.main([*arguments, '--engine', 'onnxruntime', '--threads', '1']) == 0
     (result,) = json.loads((tmp_path / 'metrics.json').read_text())['models']
     assert result['all']['frames']['scored'] == 20
+
+
+# --- Refinement ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def refiner(run: Path) -> Refiner:
+    return Refiner(run / 'last.ckpt', steps=3, learning_rate=1e-3)
+
+
+@pytest.fixture(scope='module')
+def windows(folder: Path, refiner: Refiner) -> Windows:
+    return Windows([folder / 'data'], 'train', refiner)
+
+
+def test_refinement_lowers_its_terms_and_leaves_the_weights(
+    refiner: Refiner, windows: Windows
+) -> None:
+    batch = windows.batch('clip', clip(6)[5])
+    before = {name: value.clone() for name, value in refiner.recipe.state_dict().items()}
+    plain = refiner.plain(batch, (40, 100))
+    refined = refiner.refined(batch, (40, 100))
+    assert plain.shape == refined.shape == (40, 100)
+    assert not torch.allclose(plain, refined, rtol=1e-4)
+    runs.assert_equal_states(before, dict(refiner.recipe.state_dict()))
+    # Again from the same weights.
+    assert torch.equal(refiner.refined(batch, (40, 100)), refined)
+    assert torch.equal(refiner.plain(batch, (40, 100)), plain)
+    assert refiner.cost.result()['times_plain'] > 1
+
+
+def test_steps_of_refinement_lower_its_loss(refiner: Refiner, windows: Windows) -> None:
+    batch = windows.batch('clip', clip(6)[5])
+    optimiser = torch.optim.Adam(refiner.parameters, lr=3e-3)
+    losses = []
+    try:
+        for _ in range(5):
+            terms = refiner.recipe.refinement(batch)
+            assert set(terms) == {'photometric', 'geometric', 'smoothness'}
+            losses.append(sum(t.value.item() * t.weight for t in terms.values()))
+            refiner._step(batch, optimiser)
+    finally:
+        refiner._restore()
+    assert losses[-1] < losses[0]
+
+
+def test_only_encoder_and_depth_decoder_are_refined(refiner: Refiner) -> None:
+    names = {id(p): name for name, p in refiner.recipe.network.named_parameters()}
+    refined = {names[id(parameter)] for parameter in refiner.parameters}
+    assert refined
+    assert not any('sigma' in name or 'attention' in name for name in refined)
+    assert any('encoder' in name for name in refined)
+    assert any('depth_head' in name for name in refined)
+
+
+def test_frame_without_a_whole_window_stays_as_it_was(refiner: Refiner, windows: Windows) -> None:
+    batch, alone = windows.batch('clip', clip(1)[0]), refiner.cost.alone
+    assert torch.equal(refiner.refined(batch, (40, 100)), refiner.plain(batch, (40, 100)))
+    assert refiner.cost.alone == alone + 1
+
+
+def test_evaluation_scores_both_and_prints_the_cost(
+    run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ['--data', str(folder / 'data'), '--split', 'train']
+    wanted = ['--refine', str(run / 'last.ckpt'), '--refine-steps', '1', '--refine-rate', '1e-3']
+    assert evaluate.main([*wanted, *data, '--output', str(tmp_path)]) == 0
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'times the plain' in said
+    assert '18 frames refined, 2 without a whole window' in said
+    content = json.loads((tmp_path / 'metrics.json').read_text())
+    plain, refined = content['models']
+    assert (plain['label'], refined['label']) == ('remembers, plain', 'remembers, refined')
+    assert plain['all']['depth'] != refined['all']['depth']
+    assert plain['all']['truth_pixels'] == refined['all']['truth_pixels']
+    assert content['refinement']['steps'] == 1
+    assert content['refinement']['times_plain'] > 1
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ([], 'nothing to score: give --model, --refine, or both'),
+        (['--model', 'default', '--refine-steps', '3'], '--refine-steps has no effect without'),
+        (['--refine', 'CHECKPOINT', '--bag', 'x'], '--refine with --bag: only data sets'),
+        (['--refine', 'CHECKPOINT', '--refine-steps', '0'], '0 steps of refinement at'),
+    ],
+)
+def test_wrong_use_of_refinement_is_refused(
+    options: list[str],
+    message: str,
+    run: Path,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [str(run / 'last.ckpt') if word == 'CHECKPOINT' else word for word in options]
+    data = ['--data', str(folder / 'data'), '--split', 'train', '--output', str(tmp_path)]
+    assert evaluate.main([*given, *data]) == 1
+    assert message in ' '.join(capsys.readouterr().err.split())
+
+
+def test_checkpoint_of_another_recipe_cannot_be_refined(
+    tmp_path: Path, tiny_dataset: Path
+) -> None:
+    assert runs.train(runs.config_file(tmp_path), tiny_dataset, tmp_path / 'run') == 0
+    with pytest.raises(ConfigError, match="is of recipe 'supervised': only tc_depth has"):
+        Refiner(tmp_path / 'run' / 'last.ckpt')

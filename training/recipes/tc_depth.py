@@ -51,6 +51,8 @@ from training.samples import Batch
 from training.warp import ray_map
 
 VIEWS = {'causal': causal_window, 'centred': centred_window}
+# What needs neither LiDAR nor a teacher.
+REFINING = frozenset({'photometric', 'geometric', 'smoothness'})
 LIDAR_FRAMES = ('window', 'current', 'off')
 CENTRED = (-1, 1)
 
@@ -182,6 +184,23 @@ class TcDepth(OneNetwork):
                 terms.update(self.video.terms_of(watched, motion, batch))
                 terms.update(self._consistency(watched, window, batch, progress))
         return terms
+
+    def refinement(self, batch: Batch) -> dict[str, Term]:
+        """Return the terms that a network can go on learning from when it is used."""
+        seen = colors.Colored(batch.image_B3HW, batch.neighbour_BN3HW)
+        window = self._window(batch, seen)
+        motion = self.video(batch, seen)
+        with exactly(batch):
+            current = self._in_metres(window[THIS], batch)
+            watched = self.video.watched(current, motion, batch)
+            if watched is None:
+                return {}
+            terms = self.video.terms_of(watched, motion, batch)
+            static = torch.ones_like(watched.scene.seen_B1HW)
+            if self.options.geometric_weight:
+                scales = self._compared(watched, window, batch)
+                terms.update(self.consistency.terms(watched.scene, scales, static))
+        return {name: term for name, term in terms.items() if name in REFINING}
 
     def predictions(self, batch: Batch) -> Mapping[str, Prediction]:
         window = self._window(batch, colors.Colored(batch.image_B3HW, batch.neighbour_BN3HW))
