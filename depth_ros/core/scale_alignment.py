@@ -321,7 +321,7 @@ def require_aligner(model: ModelSpec, aligner: Aligner | None) -> None:
         raise ModelError(
             f"output.kind = '{kind}' of model '{model.name}' has no metres without scale and "
             "shift: set alignment.method to 'lidar', or to 'declared' with alignment.scale and "
-            'alignment.shift; or use a metric model'
+            'alignment.shift (evaluate: --model-alignment); or use a metric model'
         )
     if kind != 'affine_inverse_depth' and aligner is not None:
         raise ConfigError(

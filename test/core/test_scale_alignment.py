@@ -16,6 +16,7 @@
 
 from dataclasses import replace
 from test.synthetic import frame, FunctionEngine, intrinsics, model_spec
+import threading
 
 from depth_ros.core.config import AlignmentConfig, PipelineConfig
 from depth_ros.core.model_spec import SkySpec, UncertaintySpec
@@ -285,8 +286,28 @@ def test_metric_model_with_alignment_is_refused():
         pipeline(LIDAR, output=model_spec().output)
 
 
-def test_aligner_of_lidar_is_safe_to_feed_while_it_works():
-    # A sweep of the same stamp again is late, and counts as such.
+def test_no_sweep_is_lost_from_the_counts_while_another_thread_adds_them():
+    made, aligner = pipeline()
+    aligner.add(sweep(0))
+    count = 300
+
+    def add() -> None:
+        for index in range(1, count):
+            aligner.add(sweep(index, points()[:20] if index % 3 else None))
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    stamp = 0
+    while thread.is_alive() or stamp < count:
+        made.process(frame(stamp))
+        stamp += 10
+    made.process(frame(stamp + 100))
+    report = aligner.report()
+    assert report.used + report.refused + report.unpaired == count
+    assert report.used >= 1
+
+
+def test_sweep_of_a_stamp_that_was_used_counts_as_unpaired():
     aligner = LidarAligner(LIDAR, same_frame)
     made = DepthPipeline(relative_engine(), model_spec(output=AFFINE), PipelineConfig(), aligner)
     aligner.add(sweep(0))

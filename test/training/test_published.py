@@ -16,6 +16,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from test.engines import rtx
 from test.engines.graphs import info, save_graph, weights
 from test.project import ROOT
 from test.synthetic import frame
@@ -120,6 +121,12 @@ def test_exported_network_takes_any_batch(exported):
         two = loaded.engine.infer({'image': np.concatenate([image, image])})['depth']
     assert two.shape == (2, 1, HEIGHT, WIDTH)
     np.testing.assert_allclose(two[1:], one, rtol=1e-4)
+
+
+def test_tensorrt_builds_the_exported_network(exported):
+    plan = rtx.build(exported)
+    (output,) = plan.facts['network']['outputs']
+    assert output['shape'] == [-1, 1, HEIGHT, WIDTH]
 
 
 def test_card_of_v2_runs_in_the_pipeline(exported, network):
