@@ -243,6 +243,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def compare(
+    given: argparse.Namespace,
+    variants: Mapping[str, Variant],
+    scores: ScoresOf,
+    table: Callable[[Sequence[Mapping[str, Any]]], str],
+) -> int:
+    """
+    Train and score what is missing, unless ``--table``; write and print the table.
+
+    :returns: the exit status; errors are told.
+    """
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    try:
+        if not given.table:
+            require_data(given)
+            status = make(planned_runs(given, variants), given, scores)
+            if status:
+                return status
+        text = table(finished(given.out, variants))
+        write_whole(given.out / TABLE_FILE, text.encode())
+        print(text)
+    except DepthRosError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
 def require_data(given: argparse.Namespace) -> None:
     if given.data is None:
         raise ConfigError('--data is missing: give a folder of training.prepare, or --table')

@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = _parser().parse_args(argv)
     try:
-        picture = picture_of(_checkpoints(given.checkpoints), given.data, given.frames)
+        picture = picture_of(checkpoints_of(given.checkpoints), given.data, given.frames)
         quality = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
         write_whole(given.out, cv2.imencode('.jpg', picture, quality)[1].tobytes())
     except DepthRosError as error:
@@ -120,7 +120,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _checkpoints(texts: Sequence[str]) -> dict[str, Path]:
+def checkpoints_of(texts: Sequence[str]) -> dict[str, Path]:
+    """
+    Return the files by their labels.
+
+    :raises ConfigError: a text is not LABEL=CHECKPOINT.
+    """
     found = {}
     for text in texts:
         label, equals, path = text.partition('=')

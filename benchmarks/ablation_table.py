@@ -74,6 +74,22 @@ class Spread:
         return f'{self.mean:.{digits}f} ± {self.std:.{digits}f}'
 
 
+def rows_of(
+    results: Iterable[Result],
+    labels: Mapping[str, str],
+    columns: Mapping[str, tuple[str, str, int]],
+) -> str:
+    """Return these columns of the deployed branch for every variant that has a label and runs."""
+    results, rows = list(results), []
+    for name, label in labels.items():
+        runs = [run for run in results if run['variant'] == name]
+        if runs:
+            values = ((spread(runs, 0, kind, key), n) for kind, key, n in columns.values())
+            cells = [ABSENT if value is None else value.text(n) for value, n in values]
+            rows.append([label, str(len(runs)), str(runs[0]['steps']), *cells])
+    return table_text(['', 'seeds', 'steps', *columns], rows)
+
+
 def by_variant(results: Iterable[Result]) -> dict[str, list[Result]]:
     """Return the runs of each variant, both in their order."""
     found: dict[str, list[Result]] = {name: [] for name in VARIANTS}

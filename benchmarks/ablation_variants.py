@@ -42,6 +42,7 @@ class Variant:
     Fields:
         recipe: name of the recipe; it keeps those options of the config that it has.
         changes: options of it; None leaves one of the config's out.
+        network: values that replace those of the config.
         has_metric_sigma: sigma of the deployed branch is in metres.
         before_share: of the run without distillation.
         reference: the variant that its AbsRel is compared with.
@@ -51,6 +52,7 @@ class Variant:
     label: str
     recipe: str = 'mutual_distillation'
     changes: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = field(default_factory=dict)
     has_metric_sigma: bool = True
     before_share: float = BEFORE_SHARE
     reference: str = 'mutual'
@@ -138,6 +140,8 @@ def variant_config(
     recipe = {'name': variant.recipe}
     recipe |= {key: value for key, value in options.items() if value is not None}
     content = {**base, 'name': f'{base["name"]} {variant.label}', 'seed': seed, 'recipe': recipe}
+    if variant.network:
+        content['network'] = {**base['network'], **variant.network}
     epochs = max(1, round(steps / steps_per_epoch(config_from(content), data)))
     content['epochs'] = epochs
     if variant.recipe == 'mutual_distillation':
