@@ -31,28 +31,16 @@ from pathlib import Path
 import sys
 from typing import Any
 
-from benchmarks.ablation import (
-    CONFIG,
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
-    finished,
-    make,
-    parser_of,
-    planned_runs,
-    require_data,
-    TABLE_FILE,
-)
+from benchmarks.ablation import compare, CONFIG, EXIT_ERROR, parser_of
 from benchmarks.ablation_scores import validation_batches
-from benchmarks.ablation_table import ABSENT, spread, table_text
+from benchmarks.ablation_table import rows_of
 from benchmarks.ablation_variants import Variant
 from depth_ros.core.metrics import ScoreRules
-from depth_ros.errors import ConfigError, DepthRosError
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from training.checkpoint import load_recipe
-from training.dataset_format import write_whole
 from training.samples import Batch
 from training.validation import COLUMNS, score
 
@@ -62,6 +50,8 @@ STEPS = 150
 # a sixth of the hits of the validation drive at 192x64.
 LOW_GRADIENT = 8 / 255
 WINDOW_PX = 3
+# Features at 1/2 differ by 30 to 40 times as much as colours do.
+EVEN_WEIGHT = 0.03
 EVERYWHERE, LOW, TEXTURED = 'everywhere', 'low gradient', 'textured'
 ALIGNMENTS = ('none', 'median')
 # Title -> kind of score, column, digits.
@@ -80,6 +70,7 @@ TABLE_COLUMNS = {
 def variants_of(checkpoint: Path) -> dict[str, Variant]:
     """Return what is compared, all with smoothness of first and second order but the last."""
     features: dict[str, Any] = {'checkpoint': str(checkpoint.resolve())}
+    finest = {**features, 'scales': 1, 'weight': EVEN_WEIGHT}
 
     def variant(label: str, reference: str = 'photometric', **changes: Any) -> Variant:
         return Variant(
@@ -98,6 +89,14 @@ def variants_of(checkpoint: Path) -> dict[str, Variant]:
         'both': variant('both', feature_metric=features),
         'both_strong': variant(
             'both, features 100 times stronger', feature_metric={**features, 'weight': 0.1}
+        ),
+        'finest_alone': variant(
+            'features at 1/2 alone, as strong as colours',
+            photometric_weight=0.0,
+            feature_metric=finest,
+        ),
+        'finest_both': variant(
+            'both, features at 1/2, as strong as colours', feature_metric=finest
         ),
         'first_order': variant('photometric, first-order smoothness', smoothness_order=1),
     }
@@ -152,44 +151,19 @@ def region_scores(checkpoint: Path, data: Path) -> dict[str, dict[str, dict[str,
     return result
 
 
-def table(results: Iterable[Mapping[str, Any]], variants: Mapping[str, Variant]) -> str:
+def table(results: Iterable[Mapping[str, Any]]) -> str:
     """Return the scores of every variant, mean and standard deviation over the seeds."""
-    results, rows = list(results), []
-    for name, variant in variants.items():
-        runs = [run for run in results if run['variant'] == name]
-        if not runs:
-            continue
-        cells = []
-        for kind, column, digits in TABLE_COLUMNS.values():
-            value = spread(runs, 0, kind, column)
-            cells.append(ABSENT if value is None else value.text(digits))
-        rows.append([variant.label, str(len(runs)), str(runs[0]['steps']), *cells])
-    return table_text(['', 'seeds', 'steps', *TABLE_COLUMNS], rows)
+    labels = {name: variant.label for name, variant in variants_of(Path()).items()}
+    return rows_of(results, labels, TABLE_COLUMNS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = _parser().parse_args(argv)
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    try:
-        variants = variants_of(given.features)
-        if not given.table:
-            require_data(given)
-            if not given.features.is_file():
-                raise ConfigError(f"--features '{given.features}': there is no such checkpoint")
-            status = make(planned_runs(given, variants), given, region_scores)
-            if status:
-                return status
-        text = table(finished(given.out, variants), variants)
-        write_whole(given.out / TABLE_FILE, text.encode())
-        print(text)
-    except DepthRosError as error:
-        print(f'error: {error}', file=sys.stderr)
+    if not given.table and not given.features.is_file():
+        print(f"error: --features '{given.features}': no such checkpoint", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+    return compare(given, variants_of(given.features), region_scores, table)
 
 
 def _parser() -> argparse.ArgumentParser:
