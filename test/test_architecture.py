@@ -37,12 +37,13 @@ LAYERS: dict[str, set[str]] = {
     'cli': {'bags', 'core', 'engines', 'errors', 'evaluation', 'nodes', 'ros'},
     'training': {'bags', 'core', 'engines', 'errors'},
 }
-# training/evaluate.py scores with the same program as everybody else; prepare names bags, and
-# its pictures and those of a training colour depth as the reports do.
+# training/evaluate.py scores with the same program as everybody else; prepare spreads its bags as
+# evaluate does, and its pictures and those of a training colour depth as the reports do.
 EXTRA = {
     'training/evaluate.py': {'evaluation'},
     'training/prepare.py': {'evaluation'},
     'training/prepare_overlay.py': {'evaluation'},
+    'training/prepare_task.py': {'evaluation'},
     'training/train_pictures.py': {'evaluation'},
 }
 

@@ -22,6 +22,7 @@ the program ends with status 0; docs/prepare.md describes every file.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -31,7 +32,9 @@ from typing import Any
 
 from depth_ros.bags.reader import BagReader
 from depth_ros.errors import BagError, ConfigError, DepthRosError
-from depth_ros.evaluation.facts import fingerprint
+from depth_ros.evaluation.fleet import find_bags, GLOB_CHARACTERS
+from depth_ros.evaluation.runners import runner_of
+from depth_ros.evaluation.tasks import OnProgress, Outcome, outcomes_of, Runner, SerialRunner
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -56,10 +59,9 @@ from training.prepare_arguments import options_of, parser_of
 from training.prepare_manifest import Totals, write_manifest
 from training.prepare_options import PrepareOptions
 from training.prepare_page import write_page
-from training.prepare_sequence import SequenceMaker
+from training.prepare_task import SequenceTask
 
 PROGRAM = 'python -m training.prepare'
-SEQUENCE_FILE = 'sequence.json'
 # Names become folders, and words of command lines.
 NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]*')
 INTERRUPTED = 130
@@ -80,38 +82,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     console, errors = Console(), Console(stderr=True)
     try:
         options = options_of(given)
-        sources = _sources(given.bags, given.val, given.test)
-        with _progress(errors) as progress:
-            totals = prepare(sources, given.out, options, progress)
+        sources = _sources(_texts(given.bags, given.manifest), given.val, given.test)
+        runs = runner_of(given.workers, given.ray, given.retries)
+        with runs as runner, _progress(errors) as progress:
+            totals = prepare(sources, given.out, options, progress, runner)
     except DepthRosError as error:
         errors.print(f'prepare: {error}', style='red', markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
         errors.print('prepare: stopped; run the same command again to go on', style='yellow')
         return INTERRUPTED
-    _print_summary(console, given.out, totals)
+    failed = _print_summary(console, errors, given.out, totals)
     if not any(total.frames for total in totals):
         errors.print('prepare: no frame of any bag can be used', style='red')
         return 1
-    return 0
+    return 1 if failed else 0
 
 
 def prepare(
-    sources: Sequence[Source], out: Path, options: PrepareOptions, progress: Progress
+    sources: Sequence[Source],
+    out: Path,
+    options: PrepareOptions,
+    progress: Progress,
+    runner: Runner | None = None,
 ) -> list[Totals]:
     """
     Make the dataset, or what is missing of it.
 
-    :raises DepthRosError: a bag, the folder or an option cannot be used.
+    A bag that fails does not lose the others: dataset.json lists it with its error.
+
+    :param runner: who makes the sequences; None: this process, one after another. The files do
+        not depend on it.
+    :raises DepthRosError: the folder or an option cannot be used, or no bag can.
     """
     if options.objects is not None:
         _check_topic(sources, f'--{options.objects.kind}-topic', options.objects.topic)
     if options.right_topic is not None:
         _check_topic(sources, '--right-topic', options.right_topic)
     _claim(out, sources)
-    facts = [_make_sequence(source, out, options, progress) for source in sources]
-    sequences = [
-        {'name': s.name, 'split': s.split, **f} for s, f in zip(sources, facts, strict=True)
+    tasks = [SequenceTask(name=s.name, bag=s.bag, out=out, options=options) for s in sources]
+    for task in tasks:
+        task.check()
+    outcomes = outcomes_of(tasks, runner or SerialRunner(), _shown(progress))
+    _check_any(outcomes)
+    pairs = list(zip(sources, outcomes, strict=True))
+    sequences = [{'name': s.name, 'split': s.split, **o.facts} for s, o in pairs if o.facts]
+    failed = [
+        {'name': s.name, 'split': s.split, 'bag': s.bag.name, 'error': o.error}
+        for s, o in pairs
+        if o.error is not None
     ]
     totals = write_manifest(out, sequences, options)
     for sequence, total in zip(sequences, totals, strict=True):
@@ -122,7 +141,8 @@ def prepare(
         'depth_encoding': DEPTH_ENCODING,
         'options': options.stored(),
         'sequences': sequences,
-        'warnings': [*_empty(sequences), *_overlaps(sequences)],
+        'failed': failed,
+        'warnings': [*_failures(failed), *_empty(sequences), *_overlaps(sequences)],
     }
     write_page(out, content)
     write_whole(out / DATASET_FILE, json_bytes(content))
@@ -131,11 +151,15 @@ def prepare(
 
 def _check_topic(sources: Sequence[Source], option: str, topic: str) -> None:
     """Refuse a topic that no bag has; of several bags some may lack it."""
+    readable = 0
     for source in sources:
-        with BagReader(source.bag) as reader:
+        # What is wrong with a bag is told by its task, and costs no other bag.
+        with suppress(BagError), BagReader(source.bag) as reader:
+            readable += 1
             if any(info.name == topic for info in reader.topics):
                 return
-    raise BagError(f"{option} '{topic}': no bag has such a topic")
+    if readable:
+        raise BagError(f"{option} '{topic}': no bag has such a topic")
 
 
 def _claim(out: Path, sources: Sequence[Source]) -> None:
@@ -172,75 +196,18 @@ def _check_schema(path: Path) -> None:
         )
 
 
-def _make_sequence(
-    source: Source, out: Path, options: PrepareOptions, progress: Progress
-) -> dict[str, Any]:
-    """Make one sequence and return what is known of its bag."""
-    folder = out / SEQUENCES / source.name
-    with BagReader(source.bag) as reader:
-        identity = {
-            'bag': source.bag.name,
-            'fingerprint': fingerprint(source.bag),
-            'options': options.stored(),
-            'schema_version': SCHEMA_VERSION,
-        }
-        known = _known(folder / SEQUENCE_FILE, identity)
-        count = 0
-
-        def on_frame() -> None:
-            nonlocal count
-            count += 1
-            progress.update(task, completed=count)
-
-        maker = SequenceMaker(reader, out, folder, options, on_frame)
-        task: TaskID = progress.add_task(source.name, total=reader.topic(maker.topics.image).count)
-        facts = {
-            'bag': source.bag.name,
-            'fingerprint': identity['fingerprint'],
-            'topics': maker.topics.stored(),
-            'start_ns': reader.start_ns,
-            'stop_ns': reader.stop_ns,
-            'motion_compensated': maker.is_motion_compensated,
-        }
-        if not known:
-            _begin(folder, identity)
-            maker.run()
-            write_whole(folder / SEQUENCE_FILE, json_bytes({**identity, 'complete': True}))
-        progress.update(task, completed=reader.topic(maker.topics.image).count)
-    return facts
+def _check_any(outcomes: Sequence[Outcome]) -> None:
+    """Raise what went wrong when no bag could be used."""
+    if any(outcome.error is None for outcome in outcomes):
+        return
+    if len(outcomes) == 1:
+        raise (outcomes[0].kind or DatasetError)(str(outcomes[0].error))
+    errors = '; '.join(f'{outcome.name}: {outcome.error}' for outcome in outcomes)
+    raise DatasetError(f'none of {len(outcomes)} bags can be used: {errors}')
 
 
-def _begin(folder: Path, identity: dict[str, Any]) -> None:
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"folder '{folder}' cannot be made: {error.strerror}") from error
-    write_whole(folder / SEQUENCE_FILE, json_bytes({**identity, 'complete': False}))
-
-
-def _known(path: Path, identity: dict[str, Any]) -> bool:
-    """
-    Tell whether the sequence is finished already.
-
-    :raises DatasetError: it was made of another bag or with other options.
-    """
-    if not path.is_file():
-        return False
-    found = read_json(path)
-    for key, value in identity.items():
-        _check_same(path, key, found.get(key), value)
-    return bool(found.get('complete'))
-
-
-def _check_same(path: Path, key: str, found: Any, value: Any) -> None:
-    if isinstance(found, dict) and isinstance(value, dict):
-        for name in sorted({*found, *value}):
-            _check_same(path, f'{key}.{name}', found.get(name), value.get(name))
-    elif found != value:
-        raise DatasetError(
-            f"'{path.parent}' was begun with {key} = {found!r}, now it is {value!r}: use the "
-            'same options, remove that folder, or choose another --out'
-        )
+def _failures(failed: Sequence[dict[str, Any]]) -> list[str]:
+    return [f"'{bag['name']}' ({bag['split']}) is missing: {bag['error']}" for bag in failed]
 
 
 def _empty(sequences: Sequence[dict[str, Any]]) -> list[str]:
@@ -272,6 +239,23 @@ def _overlaps(sequences: Sequence[dict[str, Any]]) -> list[str]:
                 'were recorded at the same time: if they are one drive, put them in one split'
             )
     return found
+
+
+def _texts(bags: Sequence[str], manifest: Path | None) -> list[str]:
+    """
+    Return the bags as if each had been named, those of globs and of the manifest sorted.
+
+    :raises ConfigError: nothing is named or found, or the manifest cannot be read.
+    """
+    globs = [text for text in bags if _is_glob(text)]
+    found = find_bags(globs, manifest) if globs or manifest is not None or not bags else []
+    named = [text for text in bags if text not in globs]
+    taken = {_named(text)[1].resolve() for text in named}
+    return [*named, *(str(bag) for bag in found if bag.resolve() not in taken)]
+
+
+def _is_glob(text: str) -> bool:
+    return any(character in text for character in GLOB_CHARACTERS) and not Path(text).exists()
 
 
 def _sources(bags: Iterable[str], val: Sequence[str], test: Sequence[str]) -> list[Source]:
@@ -309,13 +293,30 @@ def _named(text: str) -> tuple[str, Path]:
     return (bag.stem if bag.suffix in ('.mcap', '.db3') else bag.resolve().name), bag
 
 
-def _print_summary(console: Console, out: Path, totals: Sequence[Totals]) -> None:
-    warnings = read_json(out / DATASET_FILE)['warnings']
-    for warning in warnings:
+def _print_summary(console: Console, errors: Console, out: Path, totals: Sequence[Totals]) -> int:
+    """Print what came of each bag; return how many have failed."""
+    content = read_json(out / DATASET_FILE)
+    failed = _failures(content['failed'])
+    for text in failed:
+        errors.print(f'prepare: {text}', style='red', markup=False, soft_wrap=True)
+    for warning in content['warnings'][len(failed) :]:
         console.print(f'warning: {warning}', style='yellow', markup=False, soft_wrap=True)
     for total in totals:
         console.print(total.line(), markup=False, highlight=False, soft_wrap=True)
     console.print(f'Dataset: {out}  look at {out / "index.html"}', markup=False, soft_wrap=True)
+    return len(failed)
+
+
+def _shown(progress: Progress) -> OnProgress:
+    """Return what shows a line of progress for each sequence."""
+    rows: dict[str, TaskID] = {}
+
+    def show(name: str, done: int, total: int) -> None:
+        if name not in rows:
+            rows[name] = progress.add_task(name, total=total)
+        progress.update(rows[name], completed=done, total=total)
+
+    return show
 
 
 def _progress(console: Console) -> Progress:

@@ -141,7 +141,7 @@ def parser_of(program: str, description: str | None) -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog=program, description=description)
     add = parser.add_argument
-    add('bags', nargs='+', metavar='[NAME=]BAG', help='bag folders, .mcap or .db3 files')
+    add('bags', nargs='*', metavar='[NAME=]BAG', help='bag folders, .mcap or .db3 files, or globs')
     add('--out', type=Path, required=True, metavar='DATASET', help='folder to make or to finish')
     add('--val', nargs='+', default=[], metavar='NAME', help='whole bags for validation')
     add('--test', nargs='+', default=[], metavar='NAME', help='whole bags for testing')
@@ -154,11 +154,22 @@ def parser_of(program: str, description: str | None) -> argparse.ArgumentParser:
     add('--image-format', choices=IMAGE_FORMATS, default=DEFAULTS.image_format)
     add('--jpeg-quality', type=int, help=f'1 to 100, default {DEFAULTS.jpeg_quality}')
     add('--overlay-every', type=int, default=DEFAULTS.overlay_every, help='frames; 0: none')
+    _add_runner(parser)
     _add_stereo(parser)
     _add_objects(parser)
     _add_motion(parser)
     _add_filters(parser)
     return parser
+
+
+def _add_runner(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group('many bags').add_argument
+    add(
+        '--manifest', type=Path, help='text file with a bag or glob a line, relative to its folder'
+    )
+    add('--workers', type=int, help='bags at a time, each in a process of its own')
+    add('--ray', metavar='ADDRESS', help="Ray cluster; 'auto', or 'local' for one of its own")
+    add('--retries', type=int, help='how often a bag is tried again whose worker has died')
 
 
 def _add_stereo(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ results; 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -42,12 +42,12 @@ from depth_ros.cli.evaluate_options import (
 from depth_ros.cli.evaluate_summary import print_bags, print_summary
 from depth_ros.errors import DepthRosError
 from depth_ros.evaluation.files import make_folder
-from depth_ros.evaluation.fleet import evaluate_many, find_bags, Plan, Runner, SerialRunner
+from depth_ros.evaluation.fleet import evaluate_many, find_bags, Plan
 from depth_ros.evaluation.observers import Recordings
-from depth_ros.evaluation.ray_tasks import RayRunner
 from depth_ros.evaluation.report import METRICS_FILE
 from depth_ros.evaluation.run import evaluate, evaluate_recorded, Evaluation
-from depth_ros.evaluation.worker_processes import ProcessRunner
+from depth_ros.evaluation.runners import runner_of
+from depth_ros.evaluation.tasks import OnProgress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -65,8 +65,6 @@ INTERRUPTED = 130
 
 RECORDED_FOLDER = 'recorded'
 RECOVERED_FOLDER = 'recovered'
-
-OnProgress = Callable[[str, int, int], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,7 +121,8 @@ def _many(options: argparse.Namespace, command: str, console: Console, errors: C
         resume=options.resume,
         command=command,
     )
-    with _runner(options) as runner, _progress(errors) as on_progress:
+    runs = runner_of(options.workers, options.ray, options.retries)
+    with runs as runner, _progress(errors) as on_progress:
         result = evaluate_many(bags, options.output, runner, plan, on_progress=on_progress)
     print_summary(console, result)
     print_bags(console, result)
@@ -136,21 +135,6 @@ def _many(options: argparse.Namespace, command: str, console: Console, errors: C
             highlight=False,
         )
     return 1 if failed else 0
-
-
-@contextmanager
-def _runner(options: argparse.Namespace) -> Iterator[Runner]:
-    retries = 1 if options.retries is None else options.retries
-    if options.ray is not None:
-        cluster = RayRunner(options.ray, workers=options.workers, retries=retries)
-        try:
-            yield cluster
-        finally:
-            cluster.close()
-    elif (options.workers or 1) > 1 or options.retries is not None:
-        yield ProcessRunner(options.workers or 1, retries=retries)
-    else:
-        yield SerialRunner()
 
 
 def _evaluation(

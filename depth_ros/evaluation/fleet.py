@@ -22,16 +22,16 @@ says is in run.json.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from glob import glob
 import hashlib
 from pathlib import Path
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from depth_ros.bags.reader import METADATA_FILE, STORAGE_SUFFIXES
-from depth_ros.errors import ConfigError, DepthRosError, ReportError
+from depth_ros.errors import ConfigError, ReportError
 from depth_ros.evaluation import bootstrap
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.files import FileSet, make_folder
@@ -44,6 +44,7 @@ from depth_ros.evaluation.report import (
     write_pages,
 )
 from depth_ros.evaluation.run import evaluate
+from depth_ros.evaluation.tasks import OnProgress, Outcome, outcomes_of, Runner
 from depth_ros.evaluation.totals import Totals
 
 BAGS_FOLDER = 'bags'
@@ -51,8 +52,6 @@ RUN_FILE = 'run.json'
 GLOB_CHARACTERS = '*?['
 # Taken over from the first bag: the same for all.
 SHARED_KEYS = ('protocol', 'model', 'node', 'versions')
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,28 +69,39 @@ class BagTask:
     resume: bool
     is_overlapped: bool = True
 
+    @property
+    def cores(self) -> int:
+        """Return how many cores the engine keeps busy."""
+        return max(self.threads, 1)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of one bag; ``error`` None: its folder is complete."""
+    def run(self, on_progress: OnProgress) -> dict[str, Any]:
+        """
+        Evaluate the bag, write its folder, and return what the clock says.
 
-    name: str
-    error: str | None
-    seconds: float
-    throughput: dict[str, float] | None = None
-    attempts: int = 1
+        :raises DepthRosError: the bag, the model or a setting is unusable.
+        """
+        evaluation = evaluate(
+            self.bag,
+            self.folder,
+            model=self.model,
+            engine=self.engine,
+            threads=self.threads,
+            topics=self.topics,
+            config=self.config,
+            resume=self.resume,
+            is_overlapped=self.is_overlapped,
+            on_frame=lambda done, total: on_progress(self.name, done, total),
+        )
+        evaluation.write()
+        return {'throughput': evaluation.result['throughput']}
 
+    def on_one_core(self) -> BagTask:
+        """Return the task as a plain loop."""
+        return replace(self, is_overlapped=False)
 
-class Runner(Protocol):
-    """Runs tasks, in any order and place, each until it is done or has failed for good."""
-
-    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterable[Outcome]:
-        """Yield the outcomes as they come."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """Return how it runs, for run.json."""
-        ...
+    def resumed(self) -> BagTask:
+        """Return the task that goes on where this one has stopped."""
+        return replace(self, resume=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,46 +115,6 @@ class Plan:
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     resume: bool = False
     command: str = ''
-
-
-class SerialRunner:
-    """One bag after another, in this process."""
-
-    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterable[Outcome]:
-        """Yield the outcomes in the order of the tasks."""
-        for task in tasks:
-            yield run_task(task, on_progress)
-
-    def facts(self) -> dict[str, Any]:
-        """Return how it runs."""
-        return {'runner': 'serial', 'workers': 1}
-
-
-def run_task(task: BagTask, on_progress: OnProgress) -> Outcome:
-    """Evaluate one bag; a bag that cannot be evaluated is an outcome, not an error."""
-    started = time.monotonic()
-    try:
-        evaluation = evaluate(
-            task.bag,
-            task.folder,
-            model=task.model,
-            engine=task.engine,
-            threads=task.threads,
-            topics=task.topics,
-            config=task.config,
-            resume=task.resume,
-            is_overlapped=task.is_overlapped,
-            on_frame=lambda done, total: on_progress(task.name, done, total),
-        )
-        evaluation.write()
-    except DepthRosError as error:
-        return Outcome(name=task.name, error=str(error), seconds=time.monotonic() - started)
-    return Outcome(
-        name=task.name,
-        error=None,
-        seconds=time.monotonic() - started,
-        throughput=evaluation.result['throughput'],
-    )
 
 
 def find_bags(patterns: Sequence[str], manifest: Path | None = None) -> list[Path]:
@@ -205,10 +175,6 @@ def names_of(bags: Sequence[Path]) -> list[str]:
     return names
 
 
-def _namesakes(bags: Sequence[Path], bag: Path, count: int) -> int:
-    return sum(_tail(other, count) == _tail(bag, count) for other in bags)
-
-
 def _tail(bag: Path, count: int) -> tuple[str, ...]:
     return bag.resolve().parts[-count:]
 
@@ -246,8 +212,7 @@ def evaluate_many(
         for name, bag in sorted(zip(names_of(bags), bags, strict=True))
     ]
     started = time.monotonic()
-    outcomes = {outcome.name: outcome for outcome in runner.run(tasks, on_progress)}
-    ordered = [outcomes[task.name] for task in tasks]
+    ordered = outcomes_of(tasks, runner, on_progress)
     if all(outcome.error for outcome in ordered):
         errors = '; '.join(f'{outcome.name}: {outcome.error}' for outcome in ordered)
         raise ReportError(f'none of {len(ordered)} bags could be evaluated: {errors}')
@@ -271,7 +236,7 @@ def _timing(outcome: Outcome) -> dict[str, Any]:
         'name': outcome.name,
         'seconds': outcome.seconds,
         'attempts': outcome.attempts,
-        'throughput': outcome.throughput,
+        'throughput': (outcome.facts or {}).get('throughput'),
     }
 
 

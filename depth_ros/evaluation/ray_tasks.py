@@ -24,22 +24,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
+import os
 import time
 from typing import Any
 
 from depth_ros.errors import ConfigError
-from depth_ros.evaluation.fleet import BagTask, OnProgress, Outcome, run_task
+from depth_ros.evaluation.tasks import OnProgress, Outcome, run_task, Task
 
 LOCAL = 'local'
 
 
 class RayRunner:
     """
-    A Ray task for each bag.
+    A Ray task for each of ours.
 
     :param address: of the cluster, 'auto' for the one this machine belongs to, or 'local' for a
         Ray of its own on this machine.
-    :param retries: how often Ray tries a bag again whose worker has died; it is resumed.
+    :param retries: how often a task is tried again whose worker has died; it is resumed.
     :raises ConfigError: Ray is not installed, or there is no cluster at that address.
     """
 
@@ -75,27 +76,41 @@ class RayRunner:
         """Leave the cluster; ends a local one."""
         self._ray.shutdown()
 
-    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield the outcomes as they come; progress is that of whole bags."""
-        ray = self._ray
-        remote = ray.remote(max_retries=self._retries)(_work)
+        waiting = [(task, 1) for task in tasks]
         started = time.monotonic()
-        pending = {
-            remote.options(num_cpus=max(task.threads, 1)).remote(task): task for task in tasks
-        }
-        while pending:
-            ready, _ = ray.wait(list(pending), num_returns=1)
-            task = pending.pop(ready[0])
+        pending: dict[Any, tuple[Task, int]] = {}
+        while waiting or pending:
+            pending.update({self._start(task): (task, attempt) for task, attempt in waiting})
+            waiting = []
+            ready, _ = self._ray.wait(list(pending), num_returns=1)
+            task, attempt = pending.pop(ready[0])
             try:
-                yield ray.get(ready[0])
-            except ray.exceptions.RayError as error:
+                yield replace(self._ray.get(ready[0]), attempts=attempt)
+            except self._ray.exceptions.RayError as error:
+                if self._may_retry(error, attempt):
+                    waiting.append((task.resumed(), attempt + 1))
+                    continue
                 yield Outcome(
                     name=task.name,
-                    error=f'its Ray task failed: {type(error).__name__}',
+                    error=f'its Ray task failed in attempt {attempt}: {type(error).__name__}',
                     seconds=time.monotonic() - started,
+                    attempts=attempt,
                 )
 
+    def _start(self, task: Task) -> Any:
+        # Not Ray's own retries: they would begin again instead of going on.
+        remote = self._ray.remote(max_retries=0, num_cpus=task.cores)(_work)
+        return remote.remote(task, os.getcwd())
 
-def _work(task: BagTask) -> Outcome:
-    # A task that Ray tries again goes on where the one before has died.
-    return run_task(replace(task, resume=True), lambda name, done, total: None)
+    def _may_retry(self, error: Exception, attempt: int) -> bool:
+        """Tell whether the worker or its machine died; what the task itself raises stays."""
+        has_raised = isinstance(error, self._ray.exceptions.RayTaskError)
+        return not has_raised and attempt <= self._retries
+
+
+def _work(task: Task, folder: str) -> Outcome:
+    # Paths may be relative to where the program was started.
+    os.chdir(folder)
+    return run_task(task, lambda name, done, total: None)

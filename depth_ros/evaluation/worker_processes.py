@@ -27,7 +27,7 @@ import sys
 import time
 from typing import Any
 
-from depth_ros.evaluation.fleet import BagTask, OnProgress, Outcome, run_task
+from depth_ros.evaluation.tasks import OnProgress, Outcome, run_task, Task
 
 PROGRESS_SECONDS = 0.5
 MODULE = 'depth_ros.evaluation.worker_processes'
@@ -37,7 +37,7 @@ MODULE = 'depth_ros.evaluation.worker_processes'
 class _Running:
     """A task in a process of its own."""
 
-    task: BagTask
+    task: Task
     process: subprocess.Popen[bytes]
     inbox: Connection
     attempt: int
@@ -46,29 +46,27 @@ class _Running:
 
 class ProcessRunner:
     """
-    A new process for each bag, some at a time.
+    A new process for each task, some at a time.
 
     :param workers: how many at a time.
-    :param retries: how often a bag is tried again whose process has died; it is resumed.
+    :param retries: how often a task is tried again whose process has died; it is resumed.
     """
 
     def __init__(self, workers: int, *, retries: int = 1) -> None:
         self._workers = workers
         self._retries = retries
-        # Process of each bag that is being evaluated.
+        # Process of each task that is being done.
         self.pids: dict[str, int] = {}
 
     def facts(self) -> dict[str, Any]:
         """Return how it runs."""
         return {'runner': 'processes', 'workers': self._workers, 'retries': self._retries}
 
-    def run(self, tasks: Sequence[BagTask], on_progress: OnProgress) -> Iterator[Outcome]:
+    def run(self, tasks: Sequence[Task], on_progress: OnProgress) -> Iterator[Outcome]:
         """Yield the outcomes as they come; leaving early ends the processes."""
         # A worker beside another has one core: threads of its own would only get in the way.
         is_roomy = (os.cpu_count() or 1) >= 2 * self._workers
-        tasks = [
-            task if is_roomy else replace(task, is_overlapped=False) for task in reversed(tasks)
-        ]
+        tasks = [task if is_roomy else task.on_one_core() for task in reversed(tasks)]
         waiting = [(task, 1) for task in tasks]
         running: dict[Connection, _Running] = {}
         try:
@@ -85,7 +83,7 @@ class ProcessRunner:
                     job = running.pop(inbox)
                     del self.pids[job.task.name]
                     if done.error is not None and job.process.returncode and self._may_retry(job):
-                        waiting.append((replace(job.task, resume=True), job.attempt + 1))
+                        waiting.append((job.task.resumed(), job.attempt + 1))
                         continue
                     yield done
         finally:
@@ -116,7 +114,7 @@ class ProcessRunner:
         return None
 
 
-def _started(task: BagTask, attempt: int) -> _Running:
+def _started(task: Task, attempt: int) -> _Running:
     # A fresh interpreter, because engines and their threads do not survive a fork. It runs this
     # module: the spawn of multiprocessing would run the program again that has started us.
     inbox, outbox = Pipe(duplex=False)
@@ -141,8 +139,8 @@ def _started(task: BagTask, attempt: int) -> _Running:
 
 
 def _work(task_handle: int, out_handle: int) -> None:
-    """Evaluate the task that comes from one pipe; tell of it through the other."""
-    task: BagTask = Connection(task_handle, writable=False).recv()
+    """Do the task that comes from one pipe; tell of it through the other."""
+    task: Task = Connection(task_handle, writable=False).recv()
     outbox: Connection = Connection(out_handle, readable=False)
     last = 0.0
 

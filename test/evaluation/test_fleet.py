@@ -25,6 +25,7 @@ import signal
 import subprocess
 import sys
 from test.engines.graphs import memory_card, memory_file
+from test.evaluation.fragile import FragileTask
 from test.evaluation.scenes import Drive, EXPECTED, write_drive, write_model
 from test.project import ROOT
 
@@ -33,9 +34,10 @@ from depth_ros.core.metrics import ScoreRules
 from depth_ros.engines.model_card import write_card
 from depth_ros.errors import ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig
-from depth_ros.evaluation.fleet import evaluate_many, find_bags, names_of, Plan, SerialRunner
+from depth_ros.evaluation.fleet import evaluate_many, find_bags, names_of, Plan
 from depth_ros.evaluation.ray_tasks import RayRunner
 from depth_ros.evaluation.sources import PipelinePredictor
+from depth_ros.evaluation.tasks import SerialRunner
 from depth_ros.evaluation.worker_processes import ProcessRunner
 import pytest
 
@@ -112,17 +114,33 @@ def test_worker_processes_give_the_same_bytes_for_a_model_with_memory(inputs, tm
     assert result['frames']['scored'] == 2 + 2
 
 
+def outcomes(runner, *names):
+    """Return what becomes of tasks whose workers die at the first attempt, by name."""
+    tasks = [FragileTask(name=name) for name in names]
+    return {outcome.name: outcome for outcome in runner.run(tasks, lambda *progress: None)}
+
+
 @pytest.mark.skipif(find_spec('ray') is None, reason='Ray is not installed: pip install ray')
-def test_ray_tasks_give_the_same_bytes(inputs, serial, tmp_path, monkeypatch):
+def test_ray_tasks_give_the_same_bytes_and_are_tried_again(inputs, serial, tmp_path, monkeypatch):
     monkeypatch.setenv(
         'PYTHONPATH', os.pathsep.join([os.getcwd(), os.environ.get('PYTHONPATH', '')])
     )
     runner = RayRunner('local', workers=2)
     try:
         run(inputs, tmp_path / 'out', runner)
+        found = outcomes(runner, 'a')['a']
     finally:
         runner.close()
     assert whole(tmp_path / 'out') == whole(serial)
+    assert (found.error, found.facts, found.attempts) == (None, {'was_resumed': True}, 2)
+
+
+def test_workers_that_die_are_resumed_as_often_as_allowed():
+    found = outcomes(ProcessRunner(2, retries=1), 'a', 'b')
+    assert [(found[name].error, found[name].attempts) for name in 'ab'] == [(None, 2), (None, 2)]
+    assert found['a'].facts == {'was_resumed': True}
+    died = outcomes(ProcessRunner(1, retries=0), 'a')['a']
+    assert died.error == 'its worker died (signal 9) in attempt 1'
 
 
 @pytest.mark.skipif(find_spec('ray') is not None, reason='Ray is installed')
