@@ -188,6 +188,7 @@ class DepthAnything(OneNetwork):
         valid = hit
         if pseudo_B1HW is not None and self.labels is not None and self.labels.knows_sky:
             is_sky = (pseudo_B1HW == 0) & ~batch.valid_B1HW & batch.seen_B1HW
+            is_sky &= as_dense_as(hit, batch.seen_B1HW)
             valid = hit | (is_sky & batch.is_labelled_B[:, None, None, None])
         scales = [
             affine_errors(inverse, target, valid)
@@ -236,3 +237,17 @@ class DepthAnything(OneNetwork):
             features, frozen, tolerance=self.options.alignment.tolerance
         )
         return {'alignment': Term(value, count, self._weight)} if count else {}
+
+
+def as_dense_as(hit_B1HW: Tensor, seen_B1HW: Tensor) -> Tensor:
+    """
+    Return a regular grid of pixels, as many to an area as there are hits in what each image saw.
+
+    Sky is known at every pixel and depth at few: taken whole it would decide the median alone.
+    """
+    hits_B, seen_B = (mask.flatten(1).sum(1) for mask in (hit_B1HW, seen_B1HW))
+    step_B = (seen_B / hits_B.clamp(min=1)).sqrt().round().clamp(min=1)[:, None]
+    rows_BH, cols_BW = (
+        torch.arange(hit_B1HW.shape[dim], device=hit_B1HW.device) % step_B == 0 for dim in (2, 3)
+    )
+    return rows_BH[:, None, :, None] & cols_BW[:, None, None, :]

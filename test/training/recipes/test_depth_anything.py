@@ -39,7 +39,12 @@ import torch
 from torch import nn, Tensor
 from training.losses.affine import affine_errors
 from training.models.network import Prediction
-from training.recipes.depth_anything import AlignmentOptions, DepthAnything, DepthAnythingConfig
+from training.recipes.depth_anything import (
+    AlignmentOptions,
+    as_dense_as,
+    DepthAnything,
+    DepthAnythingConfig,
+)
 from training.recipes.recipe import FrameNeeds
 from training.recipes.teacher import Labels, LabelSource
 from training.samples import Batch
@@ -164,12 +169,24 @@ def test_sky_of_a_teacher_that_knows_it_is_inverse_depth_zero(
     student(monkeypatch, constant(5.0), sky=WITH_SKY)(batch, LATE)
     target, valid = targets
     assert (target[0, :, :8] == 0).all()
-    assert valid[0, :, :8].all()
-    assert int(valid[0].sum()) == 8 * WIDTH + int(batch.valid_B1HW[0].sum())
+    # One pixel in 24 is hit: of the sky every fifth of every fifth row counts.
+    assert valid[0, 0, :8:5, ::5].all()
+    assert int(valid[0].sum()) == 2 * 20 + int(batch.valid_B1HW[0].sum())
     assert not valid[1:].any()
     targets.clear()
     student(monkeypatch, constant(5.0))(batch, LATE)
     assert torch.equal(targets[1], batch.valid_B1HW)
+
+
+@pytest.mark.parametrize(('hits', 'step'), [(64 * 96, 1), (64 * 96 // 9, 3), (1, 78), (0, 78)])
+def test_grid_is_as_dense_as_the_hits(hits: int, step: int) -> None:
+    hit = torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.bool)
+    hit.view(-1)[:hits] = True
+    grid = as_dense_as(hit, torch.ones_like(hit))
+    assert grid.shape == hit.shape
+    assert int(grid.sum()) == -(-HEIGHT // step) * -(-WIDTH // step)
+    if hits:
+        assert 0.5 < int(grid.sum()) / hits < 2.1
 
 
 def test_images_that_say_nothing_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
