@@ -186,7 +186,8 @@ def curve(results: Sequence[Result], title: str) -> str:
     }
     series = {name: points for name, points in series.items() if points}
     heights = [height for points in series.values() for _, height in points]
-    x = Axis(low=0.0, high=2.0, label='share of the labels, log10 of %')
+    marks = tuple((math.log10(percent), str(percent)) for percent in PERCENTS)
+    x = Axis(low=0.0, high=2.0, label='share of the labels, %', marks=marks)
     chart = line_chart(series, x, Axis.over(heights, title), f'{title} over the share of labels')
     opened = chart.replace('<svg ', '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     return opened.replace('>', f'>{STYLE}', 1) + '\n'

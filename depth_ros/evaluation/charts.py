@@ -46,11 +46,16 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A linear axis: its ends, where it is written, and what it means."""
+    """
+    A linear axis: its ends, and what it means.
+
+    ``marks`` are the values at which something is written, and what; empty: round values.
+    """
 
     low: float
     high: float
     label: str
+    marks: tuple[tuple[float, str], ...] = ()
 
     @classmethod
     def over(cls, values: Sequence[float], label: str, *, from_zero: bool = False) -> Axis:
@@ -65,12 +70,15 @@ class Axis:
             low=math.floor(low / step) * step, high=math.ceil(high / step) * step, label=label
         )
 
-    def ticks(self) -> list[float]:
-        """Return round values on the axis."""
+    def ticks(self) -> list[tuple[float, str]]:
+        """Return the values at which something is written, and what."""
+        if self.marks:
+            return list(self.marks)
         step = _step(self.low, self.high)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
-        return [number * step for number in range(first, last + 1)]
+        values = (number * step for number in range(first, last + 1))
+        return [(value, f'{value:.6g}') for value in values]
 
     def share(self, value: float) -> float:
         """Return where a value lies between the ends, 0 to 1."""
@@ -164,7 +172,7 @@ class _Plot:
         )
 
     def x_ticks(self) -> list[str]:
-        marks = [_text(self.x(v), self.bottom + 15, f'{v:.6g}') for v in self._x.ticks()]
+        marks = [_text(self.x(at), self.bottom + 15, words) for at, words in self._x.ticks()]
         return [*marks, self.x_label()]
 
     def x_label(self) -> str:
@@ -172,13 +180,13 @@ class _Plot:
 
     def y_ticks(self) -> list[str]:
         marks = []
-        for value in self._y.ticks():
+        for value, words in self._y.ticks():
             at = self.y(value)
             marks.append(
                 f'<line x1="{self.left}" x2="{self.right}" y1="{at:.1f}" y2="{at:.1f}" '
                 'stroke="var(--line)"/>'
             )
-            marks.append(_text(self.left - 6, at + 4, f'{value:.6g}', anchor='end'))
+            marks.append(_text(self.left - 6, at + 4, words, anchor='end'))
         middle = (self.top + self.bottom) / 2
         marks.append(
             f'<text transform="translate(12,{middle:.0f}) rotate(-90)" '

@@ -128,6 +128,7 @@ def test_curve_is_a_picture_with_a_line_for_each_encoder() -> None:
     assert [len(line.attrib['points'].split()) for line in lines] == [4 * len(PERCENTS)] * 3
     words = {text.text for text in svg.findall(f'{space}text')}
     assert {'random', 'gradient field', 'ImageNet', 'AbsRel'} < words
+    assert {str(percent) for percent in PERCENTS} < words
 
 
 def test_finished_runs_are_not_made_again(dataset: Path, encoder: Path, tmp_path: Path) -> None:

@@ -156,5 +156,15 @@ def test_axis_has_round_ends_around_the_values(values, low, high):
     axis = Axis.over(values, 'm')
     assert axis.low <= low + 1e-9
     assert axis.high == pytest.approx(high, rel=0.25)
-    assert axis.low == pytest.approx(axis.ticks()[0])
+    assert axis.low == pytest.approx(axis.ticks()[0][0])
     assert 3 <= len(axis.ticks()) <= 9
+
+
+def test_axis_says_what_it_is_told_where_it_is_told():
+    axis = Axis(low=0.0, high=2.0, label='share', marks=((0.0, '1 %'), (1.0, '10 %')))
+    points = [(0.0, 1.0), (2.0, 3.0)]
+    svg = line_chart({'a': points}, axis, Axis.over([1.0, 3.0], 'error'), 'curve')
+    assert re.findall(r'<text x="([\d.]+)" y="213.0"[^>]*>([^<]*)<', svg) == [
+        ('52.0', '1 %'),
+        ('230.0', '10 %'),
+    ]
