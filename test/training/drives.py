@@ -189,3 +189,12 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob('*'))
         if path.is_file()
     }
+
+
+def with_and_without_lidar(root: Path) -> Path:
+    """Make a dataset of a labelled drive, one for validation, and one without LiDAR."""
+    labelled = drive(root / 'labelled', 4)
+    held_out = drive(root / 'held_out', 2, compressed)
+    messages = [message for i in (0, 1, 9) for message in (info(i), image(i))]
+    blind = write(root / 'blind', messages)
+    return made(root / 'out', labelled, held_out, blind, val=['held_out'])

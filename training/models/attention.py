@@ -196,10 +196,13 @@ def _weighted_sum(values_BNC: Tensor, points_BN3: Tensor) -> Tensor:
 
 
 def _nearness(rows_BR3: Tensor, others_B3N: Tensor) -> Tensor:
-    """Return exp(-distance), (B, R, N)."""
+    """Return exp(-distance), (B, R, N); in place, so that at most two maps are held."""
     pairs = zip(rows_BR3.split(1, dim=2), others_B3N.split(1, dim=1), strict=True)
-    dx, dy, dz = (row - other for row, other in pairs)
-    return torch.exp(-torch.sqrt(dx * dx + dy * dy + dz * dz))
+    x, y, z = pairs
+    squared = (x[0] - x[1]).square_()
+    squared += (y[0] - y[1]).square_()
+    squared += (z[0] - z[1]).square_()
+    return squared.sqrt_().neg_().exp_()
 
 
 def _pieces(tokens_BNC: Tensor) -> tuple[Tensor, ...]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from test.training.recipes.batches import plane_batch, POSES, SCENE
+from test.training.recipes.batches import FOCAL, plane_batch, POSES, SCENE
 from test.training.scenes import motion
 from typing import Any
 
@@ -26,6 +26,8 @@ import torch
 from torch import nn, Tensor
 from training.models.network import Prediction
 from training.models.sequence import View
+from training.recipes.registry import read_options
+from training.recipes.tc_depth import TcDepth, TcDepthConfig
 from training.samples import Batch
 
 PREVIOUS_T_THIS, NEXT_T_THIS = POSES
@@ -36,6 +38,7 @@ POSE_AT = {
     -2: BEFORE_T_PREVIOUS @ PREVIOUS_T_THIS,
     1: NEXT_T_THIS,
 }
+ODOMETRY = {'pose': 'odometry', 'travel_weight': 0.0, 'colors': 'off', 'colors_apart': True}
 
 
 def window_batch(count: int = 2, offsets: tuple[int, ...] = (-1, -2), **changes: Any) -> Batch:
@@ -142,3 +145,13 @@ class SmallSequence(nn.Module):
             )
             views.append(View(prediction, self.volume(now.detach()).exp()[..., ::8, ::8]))
         return tuple(views)
+
+
+def config_of(**options: Any) -> TcDepthConfig:
+    config: TcDepthConfig = read_options('tc_depth', {**ODOMETRY, **options})
+    return config
+
+
+def recipe_of(network: nn.Module, **options: Any) -> TcDepth:
+    recipe = TcDepth(config_of(**options), lambda: network, FOCAL)
+    return recipe.double().eval()
