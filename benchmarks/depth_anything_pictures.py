@@ -13,36 +13,43 @@
 # limitations under the License.
 
 """
-Show what a student of the recipe depth_anything sees, beside what it is asked for.
+Show what a student of the recipe depth_anything is asked for, or what trained networks say.
 
     python -m benchmarks.depth_anything_pictures --data DATASET --labels LABELS --out PICTURE.jpg
+    python -m benchmarks.depth_anything_pictures --data DATASET --out P.jpg LABEL=CHECKPOINT...
 
-Columns: the clean picture, the pseudo-label of it, the picture in strong colours and with a box of
-another one, the pseudo-label with that box. Rows: frames without LiDAR that got a box, spread over
-the dataset. Each label, and each part of a mixed one, is shown in its own scale and shift.
+First form, columns: the clean picture, the pseudo-label of it, the picture in strong colours and
+with a box of another one, the pseudo-label with that box. Rows: frames without LiDAR that got a
+box, spread over the dataset. Second form, rows: the picture with LiDAR, and the inverse depth of
+each checkpoint; columns: frames of the validation drives. Each inverse depth, and each part of a
+mixed one, is shown in its own scale and shift.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 import sys
 from typing import Any
 
-from benchmarks.ablation_pictures import JPEG_QUALITY, panel
+from benchmarks.ablation_pictures import checkpoints_of, JPEG_QUALITY, lidar_panel, panel
+from benchmarks.ablation_scores import validation_dataset
 import cv2
 from depth_ros.core.datatypes import ImageU8
 from depth_ros.errors import ConfigError, DepthRosError
 import numpy as np
 from numpy.typing import NDArray
+import torch
 from training.augment import RandomCrop
+from training.checkpoint import load_recipe
 from training.dataset import DepthDataset
 from training.dataset_format import write_whole
 from training.recipes.colors import recolored_each
 from training.recipes.cutmix import draw_pasted
 from training.samples import Batch, collate
 from training.train_pictures import bgr
+from training.validation import finest
 
 WIDTH, HEIGHT = 640, 192
 # Of pixels, between which the colours of a label lie.
@@ -86,7 +93,7 @@ def row(batch: Batch) -> ImageU8 | None:
     return np.concatenate(panels, axis=1)
 
 
-def picture_of(data: Path, labels: Path, rows: int) -> ImageU8:
+def picture_of(data: Path, labels: Path, count: int) -> ImageU8:
     """
     Return the picture.
 
@@ -98,21 +105,42 @@ def picture_of(data: Path, labels: Path, rows: int) -> ImageU8:
     )
     found: list[ImageU8] = []
     for seed in range(MAX_TRIES):
-        first = len(found) * len(dataset) // rows
+        first = len(found) * len(dataset) // count
         other = (first + len(dataset) // 2) % len(dataset)
         one = row(collate([dataset[first, 2 * seed], dataset[other, 2 * seed + 1]]))
         if one is not None:
             found.append(one)
-        if len(found) == rows:
+        if len(found) == count:
             return np.concatenate(found)
-    raise ConfigError(f'--rows {rows}: only {len(found)} found in {MAX_TRIES} tries')
+    raise ConfigError(f'--frames {count}: only {len(found)} found in {MAX_TRIES} tries')
+
+
+@torch.no_grad()
+def depths_of(checkpoints: Mapping[str, Path], data: Path, count: int) -> ImageU8:
+    """
+    Return what the networks say of ``count`` frames, spread over the validation drives.
+
+    :raises DepthRosError: a checkpoint or the dataset.
+    """
+    loaded = {label: load_recipe(path) for label, path in checkpoints.items()}
+    dataset = validation_dataset(next(iter(loaded.values()))[1], data)
+    columns = []
+    for number in range(count):
+        batch = collate([dataset[(2 * number + 1) * len(dataset) // (2 * count)]])
+        column = [lidar_panel(batch)]
+        for label, (recipe, _) in loaded.items():
+            depth_BHW, _ = finest(next(iter(recipe.predictions(batch).values())), batch)
+            shown = label_picture(1.0 / depth_BHW[0], np.zeros(depth_BHW.shape[1:], bool))
+            column.append(panel(shown, f'{label}: near is bright'))
+        columns.append(np.concatenate(column))
+    return np.concatenate(columns, axis=1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = _parser().parse_args(argv)
     try:
-        picture = picture_of(given.data, given.labels, given.rows)
+        picture = _picture(given)
         quality = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
         write_whole(given.out, cv2.imencode('.jpg', picture, quality)[1].tobytes())
     except DepthRosError as error:
@@ -121,16 +149,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _picture(given: argparse.Namespace) -> ImageU8:
+    if (given.labels is None) == (not given.checkpoints):
+        raise ConfigError('give either --labels or LABEL=CHECKPOINT: there are two pictures')
+    if given.frames < 1:
+        raise ConfigError(f'--frames {given.frames}: must be 1 or more')
+    if given.labels is not None:
+        return picture_of(given.data, given.labels, given.frames)
+    return depths_of(checkpoints_of(given.checkpoints), given.data, given.frames)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.depth_anything_pictures',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument('checkpoints', nargs='*', metavar='LABEL=CHECKPOINT')
     parser.add_argument('--data', type=Path, required=True, help='folder of training.prepare')
-    parser.add_argument('--labels', type=Path, required=True, help='of training.pseudo_label')
+    parser.add_argument('--labels', type=Path, help='of training.pseudo_label')
     parser.add_argument('--out', type=Path, required=True, help='the .jpg to write')
-    parser.add_argument('--rows', type=int, default=3)
+    parser.add_argument('--frames', type=int, default=3)
     return parser
 
 

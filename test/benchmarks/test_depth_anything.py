@@ -121,12 +121,30 @@ def test_picture_shows_frames_that_got_a_box(
 ) -> None:
     labels, out = compared / 'labels' / 'seed_0', tmp_path / 'picture.jpg'
     named = ['--data', str(dataset), '--labels', str(labels), '--out', str(out)]
-    assert draw([*named, '--rows', '2']) == 0
+    assert draw([*named, '--frames', '2']) == 0
     picture = cv2.imread(str(out))
     assert picture is not None
     assert picture.shape[1] == 4 * 448
+    assert draw([*named, '--frames', '0']) == 1
+    assert '--frames 0: must be 1 or more' in capsys.readouterr().err
     assert draw([*named[:2], '--labels', str(tmp_path), *named[4:]]) == 1
     assert 'holds no pseudo-labels' in capsys.readouterr().err
+
+
+def test_picture_shows_what_each_checkpoint_says(
+    dataset: Path, compared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'picture.jpg'
+    files = [f'{name}={compared / name}/seed_0/run/last.ckpt' for name in ('teacher', 'perturbed')]
+    named = ['--data', str(dataset), '--out', str(out)]
+    assert draw([*files, *named, '--frames', '2']) == 0
+    picture = cv2.imread(str(out))
+    assert picture is not None
+    assert picture.shape[1] == 2 * 448
+    _, teacher, student = np.split(picture.astype(int), 3)
+    assert np.abs(teacher - student).max() > 50
+    assert draw(named) == 1
+    assert 'give either --labels or LABEL=CHECKPOINT' in capsys.readouterr().err
 
 
 def test_each_part_of_a_label_is_shown_in_its_own_scale() -> None:
