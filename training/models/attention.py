@@ -190,18 +190,35 @@ def _weighted_sum(values_BNC: Tensor, points_BN3: Tensor) -> Tensor:
     """Return sum_j exp(-|P_i - P_j|) V_j; in float32, whatever mixed precision is on."""
     with torch.autocast(values_BNC.device.type, enabled=False):
         values = at_least_float32(values_BNC)
-        others = points_BN3.transpose(1, 2)
-        sums = [_nearness(rows, others) @ values for rows in _pieces(points_BN3)]
+        others, pieces = points_BN3.transpose(1, 2), _pieces(points_BN3)
+        rooms = _rooms(pieces[0], int(points_BN3.shape[1]))
+        sums = [_nearness(rows, others, rooms) @ values for rows in pieces]
         return torch.cat(sums, dim=1)
 
 
-def _nearness(rows_BR3: Tensor, others_B3N: Tensor) -> Tensor:
-    """Return exp(-distance), (B, R, N); in place, so that at most two maps are held."""
-    pairs = zip(rows_BR3.split(1, dim=2), others_B3N.split(1, dim=1), strict=True)
-    x, y, z = pairs
-    squared = (x[0] - x[1]).square_()
-    squared += (y[0] - y[1]).square_()
-    squared += (z[0] - z[1]).square_()
+def _rooms(rows_BR3: Tensor, tokens: int) -> tuple[Tensor | None, Tensor | None]:
+    """
+    Return room for two maps of a piece, none for a graph, which plans its memory itself.
+
+    Results stay between maps that are allocated one by one, and glibc does not fill such holes
+    with aligned memory of the same size: all N x N weights would add up.
+    """
+    if torch.jit.is_tracing():
+        return None, None
+    one, other = rows_BR3.new_empty(2, len(rows_BR3), int(rows_BR3.shape[1]), tokens)
+    return one, other
+
+
+def _nearness(
+    rows_BR3: Tensor, others_B3N: Tensor, rooms: tuple[Tensor | None, Tensor | None]
+) -> Tensor:
+    """Return exp(-distance), (B, R, N), in the first room; a later piece overwrites it."""
+    count = int(rows_BR3.shape[1])
+    squared, change = (None if room is None else room[:, :count] for room in rooms)
+    x, y, z = zip(rows_BR3.split(1, dim=2), others_B3N.split(1, dim=1), strict=True)
+    squared = torch.sub(*x, out=squared).square_()
+    squared += torch.sub(*y, out=change).square_()
+    squared += torch.sub(*z, out=change).square_()
     return squared.sqrt_().neg_().exp_()
 
 
