@@ -40,6 +40,7 @@ import sys
 from typing import Any
 
 from depth_ros.core.model_spec import UncertaintySpec
+from depth_ros.core.uncertainty_metrics import expected_shares
 from depth_ros.engines.factory import load_model
 from depth_ros.engines.model_card import write_card
 from depth_ros.errors import ConfigError, DepthRosError
@@ -198,10 +199,11 @@ def print_figures(
     Console().print(table)
     for target in TARGETS:
         share = covered(drives['all'], after, target.sigmas)
+        expected = ' to '.join(f'{end:.3f}' for end in expected_shares(target.sigmas))
         verdict = 'within' if abs(target.miss(share)) <= 1.0 else 'OUTSIDE'
         print(
             f'within {target.sigmas} sigma: {share:.3f}, {verdict} {target.share:.2f} +- '
-            f'{target.tolerance:.2f}'
+            f'{target.tolerance:.2f} (Gaussian to Laplace errors: {expected})'
         )
     low, high = admissible_temperatures(drives['all'], after)
     if low <= high:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 import re
 import sys
@@ -299,7 +299,7 @@ def _print_summary(console: Console, errors: Console, out: Path, totals: Sequenc
     failed = _failures(content['failed'])
     for text in failed:
         errors.print(f'prepare: {text}', style='red', markup=False, soft_wrap=True)
-    for warning in content['warnings'][len(failed) :]:
+    for warning in islice(content['warnings'], len(failed), None):
         console.print(f'warning: {warning}', style='yellow', markup=False, soft_wrap=True)
     for total in totals:
         console.print(total.line(), markup=False, highlight=False, soft_wrap=True)

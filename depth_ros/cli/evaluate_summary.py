@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from depth_ros.evaluation.report import METRIC_TITLES, number
+from depth_ros.evaluation.report import METRIC_TITLES, number, span
 from rich.console import Console
 from rich.table import Table
 
@@ -70,8 +70,8 @@ def _print_uncertainty(console: Console, scores: dict[str, Any] | None) -> None:
         return
     console.print(
         f'within 1 sigma {scores["coverage_1_sigma"]:.3f} '
-        f'(expected {scores["expected_1_sigma"]:.3f}), within 2 sigma '
-        f'{scores["coverage_2_sigma"]:.3f} ({scores["expected_2_sigma"]:.3f}), '
+        f'(Gaussian to Laplace errors: {span(scores["expected_1_sigma"], 3)}), within 2 sigma '
+        f'{scores["coverage_2_sigma"]:.3f} ({span(scores["expected_2_sigma"], 3)}), '
         f'AUSE AbsRel {scores["ause_abs_rel"]:.4f}, AURG AbsRel {scores["aurg_abs_rel"]:.4f}',
         highlight=False,
     )

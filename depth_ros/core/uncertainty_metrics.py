@@ -15,8 +15,10 @@
 """
 Metrics of the predicted one-sigma: does it cover, and does it rank the errors.
 
-Coverage and likelihood take the error as Laplace distributed with standard deviation sigma, so
-of scale b = sigma / sqrt(2), which is what the models learn. AUSE and AURG are
+Likelihood and reliability take the error as Laplace distributed with standard deviation sigma,
+so of scale b = sigma / sqrt(2), which is what the models learn. What share of the errors lies
+within a sigma that is right depends on their distribution, so it is told as a range, from
+Gaussian to Laplace errors. AUSE and AURG are
 Poggi et al. 2020, arXiv:2005.06209; they see only the order of sigma.
 Shape letters: N pixels, P probabilities, T 50 steps of sparsification.
 """
@@ -33,14 +35,31 @@ import numpy as np
 
 # Nominal coverages of the reliability diagram.
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# Share of Laplace errors within k sigma: 1 - exp(-sqrt(2) k). A Gaussian has 0.683 and 0.954.
-EXPECTED_1_SIGMA = 1.0 - math.exp(-math.sqrt(2.0))
-EXPECTED_2_SIGMA = 1.0 - math.exp(-2.0 * math.sqrt(2.0))
 STEPS = 50
 RANKED_METRICS = ('abs_rel', 'rmse', 'd1')
 # Which errors come with which sigma: bins of sigma [m].
 SIGMA_EDGES_M = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 RANKING_NAMES = tuple(f'{area}_{name}' for name in RANKED_METRICS for area in ('ause', 'aurg'))
+
+
+def gaussian_share(sigmas: float) -> float:
+    """Return the share of Gaussian errors within so many standard deviations."""
+    return math.erf(sigmas / math.sqrt(2.0))
+
+
+def laplace_share(sigmas: float) -> float:
+    """Return the share of Laplace errors within so many standard deviations."""
+    return 1.0 - math.exp(-math.sqrt(2.0) * sigmas)
+
+
+def expected_shares(sigmas: float) -> list[float]:
+    """Return the ends of what is to be expected within so many sigmas: Gaussian, Laplace."""
+    return [gaussian_share(sigmas), laplace_share(sigmas)]
+
+
+def _gaussian_at(nominal: float) -> float:
+    """Return the share of Gaussian errors in the interval that holds ``nominal`` of Laplace's."""
+    return gaussian_share(-math.log1p(-nominal) / math.sqrt(2.0))
 
 
 def calibration_sums(error_N: Vector, sigma_N: Vector) -> Vector:
@@ -237,11 +256,11 @@ class UncertaintyScores:
         off = np.abs(np.array(measured) - PROBABILITIES)
         return {
             **_calibration(sums),
-            'expected_1_sigma': EXPECTED_1_SIGMA,
-            'expected_2_sigma': EXPECTED_2_SIGMA,
+            'expected_1_sigma': expected_shares(1),
+            'expected_2_sigma': expected_shares(2),
             **dict(zip(RANKING_NAMES, self._ranking.means(self.frames), strict=True)),
             'reliability': [
-                {'nominal': nominal, 'measured': share}
+                {'nominal': nominal, 'measured': share, 'gaussian': _gaussian_at(nominal)}
                 for nominal, share in zip(PROBABILITIES, measured, strict=True)
             ],
             'calibration_error': float(off.mean()),

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.bags.reader import BagReader, resolve_topic
-from depth_ros.evaluation.report import PAGES, read_result
+from depth_ros.evaluation.report import PAGES, read_result, span
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -145,7 +145,9 @@ def _rows(summary: DemoSummary) -> list[tuple[str, str]]:
     ]
     uncertainty = summary.result.get('uncertainty')
     if uncertainty:
-        rows.append(('errors within one sigma', f'{uncertainty["coverage_1_sigma"]:.3f}'))
+        expected = span(uncertainty['expected_1_sigma'], 3)
+        share = f'{uncertainty["coverage_1_sigma"]:.3f} (Gaussian to Laplace: {expected})'
+        rows.append(('errors within one sigma', share))
     return rows
 
 

@@ -93,7 +93,12 @@ def reliability_chart(result: dict[str, Any]) -> str:
     points = [(0.0, 0.0)]
     points += [(p['nominal'], p['measured']) for p in result['uncertainty']['reliability']]
     axis = Axis(low=0.0, high=1.0, label='nominal coverage')
-    series = {'measured': points, 'ideal': [(0.0, 0.0), (1.0, 1.0)]}
+    gaussian = [(p['nominal'], p['gaussian']) for p in result['uncertainty']['reliability']]
+    series = {
+        'measured': points,
+        'right σ, Laplace errors': [(0.0, 0.0), (1.0, 1.0)],
+        'right σ, Gaussian errors': [(0.0, 0.0), *gaussian, (1.0, 1.0)],
+    }
     measured = Axis(low=0.0, high=1.0, label='measured coverage')
     title = 'Reliability: measured against nominal coverage'
     return line_chart(series, axis, measured, title, is_rising=True)

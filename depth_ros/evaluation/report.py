@@ -21,7 +21,7 @@ The result folder: metrics.json is the truth; the pages are made from it and the
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 import json
 import math
@@ -40,7 +40,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 METRICS_FILE = 'metrics.json'
 TABLE_FILE = 'per_frame.csv'
 PICTURES_FOLDER = 'pictures'
@@ -156,6 +156,7 @@ def _page(folder: Path, template: str, result: dict[str, Any]) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters['number'] = number
+    environment.filters['span'] = span
     environment.filters['jpeg'] = lambda name: _jpeg_uri(folder / name)
     for part in PARTS:
         environment.globals[part.__name__] = part
@@ -166,6 +167,11 @@ def _page(folder: Path, template: str, result: dict[str, Any]) -> bytes:
 def number(value: float | None, digits: int) -> str:
     """Return a number for a reader; a dash where there is none."""
     return '–' if value is None else f'{value:.{digits}f}'
+
+
+def span(ends: Sequence[float], digits: int) -> str:
+    """Return the range between two numbers for a reader."""
+    return ' to '.join(number(end, digits) for end in ends)
 
 
 def _jpeg_uri(path: Path) -> str:

@@ -21,8 +21,9 @@ import math
 from depth_ros.core.metrics import ScoredPixels
 from depth_ros.core.uncertainty_metrics import (
     calibration_sums,
-    EXPECTED_1_SIGMA,
-    EXPECTED_2_SIGMA,
+    expected_shares,
+    gaussian_share,
+    laplace_share,
     PROBABILITIES,
     ranking_areas,
     RANKING_NAMES,
@@ -152,14 +153,31 @@ def test_calibration_of_true_laplace_errors_is_nominal():
     scores = UncertaintyScores()
     scores.add(pixels_of(truth + rng.laplace(0, sigma / math.sqrt(2)), truth, sigma))
     result = scores.result()
-    assert result['coverage_1_sigma'] == pytest.approx(EXPECTED_1_SIGMA, abs=0.004)
-    assert result['coverage_2_sigma'] == pytest.approx(EXPECTED_2_SIGMA, abs=0.004)
+    assert result['coverage_1_sigma'] == pytest.approx(laplace_share(1), abs=0.004)
+    assert result['coverage_2_sigma'] == pytest.approx(laplace_share(2), abs=0.004)
     for point in result['reliability']:
         assert point['measured'] == pytest.approx(point['nominal'], abs=0.004)
 
 
-def test_expected_coverages_are_those_of_laplace():
-    assert pytest.approx((0.7569, 0.9409), abs=1e-4) == (EXPECTED_1_SIGMA, EXPECTED_2_SIGMA)
+def test_expected_coverages_are_the_range_from_gaussian_to_laplace_errors():
+    assert expected_shares(1) == pytest.approx([0.6827, 0.7569], abs=1e-4)
+    assert expected_shares(2) == pytest.approx([0.9545, 0.9409], abs=1e-4)
+    rng = np.random.default_rng(1)
+    for share, errors in (
+        (gaussian_share, rng.normal(0, 1, 400_000)),
+        (laplace_share, rng.laplace(0, 1 / math.sqrt(2), 400_000)),
+    ):
+        counted = [np.mean(np.abs(errors) < sigmas) for sigmas in (0.5, 1, 2)]
+        assert counted == pytest.approx([share(sigmas) for sigmas in (0.5, 1, 2)], abs=0.003)
+
+
+def test_reliability_of_gaussian_errors_follows_its_own_line():
+    rng = np.random.default_rng(2)
+    truth = np.full(200_000, 40.0)
+    scores = UncertaintyScores()
+    scores.add(pixels_of(truth + rng.normal(0, 2.0, truth.shape), truth, np.full_like(truth, 2.0)))
+    for point in scores.result()['reliability']:
+        assert point['measured'] == pytest.approx(point['gaussian'], abs=0.004)
 
 
 def test_nll_is_least_at_the_true_scale():

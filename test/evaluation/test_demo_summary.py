@@ -37,7 +37,7 @@ DEPTH = np.ones((4, 6), np.float32)
 RESULT = {
     'schema_version': SCHEMA_VERSION,
     'depth': {'abs_rel': 0.125, 'rmse': 4.5, 'a1': 0.875},
-    'uncertainty': {'coverage_1_sigma': 0.6875},
+    'uncertainty': {'expected_1_sigma': [0.683, 0.757], 'coverage_1_sigma': 0.6875},
 }
 
 

@@ -342,8 +342,8 @@ def test_program_says_how_far_the_targets_are_met(
     assert main(['--model', str(model_file(tmp_path)), '--kitti-object', str(object_folder)]) == 0
     verdicts = capsys.readouterr().out.splitlines()[-3:]
     assert verdicts[0].startswith('within 1 sigma: ')
-    assert verdicts[0].endswith(' 0.68 +- 0.05')
-    assert verdicts[1].endswith(' 0.95 +- 0.03')
+    assert verdicts[0].endswith(' 0.68 +- 0.05 (Gaussian to Laplace errors: 0.683 to 0.757)')
+    assert ' 0.95 +- 0.03 (' in verdicts[1]
     assert re.match('no temperature meets both|temperatures that meet both: ', verdicts[2])
 
 
