@@ -16,8 +16,9 @@
 FP16 and INT8 as ONNX graphs, made from the FP32 graph by ONNX Runtime's own tools.
 
 ``onnxruntime.transformers.float16`` writes casts and FP16 weights, ``onnxruntime.quantization``
-writes QuantizeLinear and DequantizeLinear pairs. Inputs, outputs and the operators of
-``DELICATE`` stay FP32. What comes out is judged on real frames before it is kept (evaluation).
+writes QuantizeLinear and DequantizeLinear pairs. Inputs, outputs, the operators of ``DELICATE``
+and geometry (``geometry_nodes``) stay FP32. What comes out is judged on real frames before it is
+kept (evaluation).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from typing import Any
 
 from depth_ros.core.engine_api import Tensors
 from depth_ros.core.model_spec import ModelSpec
+from depth_ros.engines.geometry_nodes import drop_round_trips, geometry_nodes, name_nodes
 from depth_ros.engines.model_card import card_of, write_card
 from depth_ros.engines.onnx_file import (
     graph_contents,
@@ -161,11 +163,16 @@ def _to_fp16(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[T
     from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *DELICATE]
+    source = onnx.load(file.path)
+    name_nodes(source.graph)
     model = float16.convert_float_to_float16(
-        onnx.load(file.path), keep_io_types=True, op_block_list=blocked
+        source,
+        keep_io_types=True,
+        op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *DELICATE],
+        node_block_list=geometry_nodes(source.graph, card.input.camera),
     )
     _drop_repeated_casts(model.graph)
+    drop_round_trips(model.graph)
     # The tool puts its casts at the end; the standard wants a node after its inputs.
     sorted_model = OnnxModel(model)
     sorted_model.topological_sort()
@@ -202,6 +209,9 @@ def _to_int8(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[T
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         prepared = Path(folder) / 'prepared.onnx'
         quantization.quant_pre_process(str(file.path), str(prepared), skip_symbolic_shape=True)
+        named = onnx.load(prepared)
+        name_nodes(named.graph)
+        onnx.save(named, prepared)
         quantization.quantize_static(
             str(prepared),
             str(target),
@@ -212,6 +222,7 @@ def _to_int8(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[T
             activation_type=quantization.QuantType.QInt8,
             weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=list(QUANTIZED),
+            nodes_to_exclude=geometry_nodes(named.graph, card.input.camera),
             calibrate_method=quantization.CalibrationMethod[CALIBRATION_METHOD],
             extra_options={
                 'ActivationSymmetric': True,
