@@ -26,6 +26,7 @@ from torch import nn, Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from training.recipes.recipe import Recipe
 from training.train_config import OptimiserConfig
+from training.weights import MAX_LISTED_KEYS
 
 OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {
     'adam': torch.optim.Adam,
@@ -141,7 +142,7 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], where: s
     """
     Check that a state has the names and shapes of one's own.
 
-    :raises ModelError: names the first difference.
+    :raises ModelError: they differ; the sentence lists the first ten.
     """
     wrong = [
         *(f'{key} is missing' for key in own if key not in state),
@@ -153,8 +154,9 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], where: s
         ),
     ]
     if wrong:
-        rest = f' and {len(wrong) - 1} more' if len(wrong) > 1 else ''
-        raise ModelError(f'{where} is of another network: {wrong[0]}{rest}')
+        listed, others = '; '.join(wrong[:MAX_LISTED_KEYS]), len(wrong) - MAX_LISTED_KEYS
+        rest = f' and {others} more' if others > 0 else ''
+        raise ModelError(f'{where} is of another network: {listed}{rest}')
 
 
 class Buffers:
