@@ -147,6 +147,17 @@ def _save(content: Mapping[str, Any], stream: BinaryIO) -> None:
         raise
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a file says that it is a checkpoint, of whatever version."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError):
+        return False
+    return isinstance(content, dict) and content.get('format') == FORMAT
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """
     Return what ``write_checkpoint`` wrote, on the CPU.

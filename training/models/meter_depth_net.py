@@ -43,6 +43,7 @@ from training.models.network import (
     Prediction,
     Triple,
 )
+from training.trained import trained_network
 from training.weights import load_strictly, read_state
 
 # The published KITTI weights answer in decimetres.
@@ -62,7 +63,7 @@ REACH = 1 + 1 + len(NO_PERIOD_2_OR_4) // 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterNetConfig(NetworkConfig):
-    """``weights``: 'random', or the file of the published weights."""
+    """``weights``: 'random', the file of the published weights, or a checkpoint of this kind."""
 
     kind: Literal['meter_xxs'] = 'meter_xxs'
     min_depth_m: float = 0.5
@@ -131,10 +132,14 @@ class MeterDepthNet(DepthNetwork):
             )
         self.config: MeterNetConfig = config
         whole = MeterXxs()
-        if config.weights != RANDOM:
-            load_strictly(whole, read_state(Path(config.weights)), config.weights)
+        path = None if config.weights == RANDOM else Path(config.weights)
+        trained = None if path is None else trained_network(path)
+        if path is not None and trained is None:
+            load_strictly(whole, read_state(path), config.weights)
         self.encoder, self.decoder = whole.encoder, whole.decoder
         self.sigma = SigmaBranch()
+        if trained is not None:
+            load_strictly(self, trained, config.weights)
 
     def forward(self, image_B3HW: Tensor) -> Prediction:
         """
@@ -147,15 +152,28 @@ class MeterDepthNet(DepthNetwork):
 
     def finest(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Return depth and ln sigma."""
+        coarsest, sixteenth, eighth, quarter = self.encoded(image_B3HW)
+        features = self.decoder.features(coarsest, sixteenth, eighth, quarter)
+        return self.answer(features, quarter)
+
+    def encoded(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """
+        Return the encoder's features at 1/32, 1/16, 1/8 and 1/4.
+
+        :raises ValueError: not (B, 3, H, W), or a size that METER cannot take.
+        """
         if image_B3HW.dim() != 4 or not all(map(fits, map(int, image_B3HW.shape[-2:]))):
             raise ValueError(f'image has shape {tuple(image_B3HW.shape)}: {SIZE_RULE}')
-        coarsest, sixteenth, eighth, quarter = self.encoder(image_B3HW)
-        features = self.decoder.features(coarsest, sixteenth, eighth, quarter)
-        raw = at_least_float32(self.decoder.conv2d_out(features)) * METRES_PER_UNIT
-        height, width = map(int, features.shape[-2:])
+        maps: tuple[Tensor, Tensor, Tensor, Tensor] = self.encoder(image_B3HW)
+        return maps
+
+    def answer(self, features_BCHW: Tensor, quarter_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return depth and ln sigma from the decoder's finest features and the encoder's."""
+        raw = at_least_float32(self.decoder.conv2d_out(features_BCHW)) * METRES_PER_UNIT
+        height, width = map(int, features_BCHW.shape[-2:])
         # Where a quarter of the size is odd, as METER's decoder does.
-        edges = pad_to(quarter, height, width)
-        return self._in_range(raw), self.sigma(features, edges)
+        edges = pad_to(quarter_BCHW, height, width)
+        return self._in_range(raw), self.sigma(features_BCHW, edges)
 
     def _in_range(self, raw_m: Tensor) -> Tensor:
         """Bend towards the minimum, so that there is always a gradient; cut at the maximum."""

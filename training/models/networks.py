@@ -26,6 +26,7 @@ from training.models.depth_anything_net import DepthAnythingNet, DepthAnythingNe
 from training.models.depth_net import DepthNet, DepthNetConfig
 from training.models.encoder_net import EncoderNet, EncoderNetConfig
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
+from training.models.meter_tc_net import MeterTcConfig, MeterTcNet
 from training.models.network import AnyNetworkConfig
 from training.models.tc_depth import TcDepthConfig, TcDepthNet
 from training.settings import settings
@@ -38,6 +39,7 @@ KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     'encoder': (EncoderNetConfig, EncoderNet),
     'depth_anything': (DepthAnythingNetConfig, DepthAnythingNet),
     'tc_depth': (TcDepthConfig, TcDepthNet),
+    'meter_tc': (MeterTcConfig, MeterTcNet),
 }
 DEFAULT_KIND = 'unet'
 

@@ -183,7 +183,8 @@ def test_encoder_alone_is_taken_from_files_of_depth_anything_and_dinov2(file, ne
     authors = authors_state(network, TINY)
     dinov2 = tmp_path / 'dinov2_pretrain.pth'
     prefix = 'pretrained.'
-    torch.save({k[len(prefix) :]: v for k, v in authors.items() if k.startswith(prefix)}, dinov2)
+    own = {k.removeprefix(prefix): v for k, v in authors.items() if k.startswith(prefix)}
+    torch.save(own, dinov2)
     hub = tmp_path / 'dinov2.safetensors'
     state = {k: v.clone() for k, v in hub_state(network).items()}
     save_file({k[9:]: v for k, v in state.items() if k.startswith('backbone.')}, hub)

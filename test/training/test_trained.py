@@ -1,0 +1,85 @@
+# Copyright 2026 depth_ros contributors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The network of a checkpoint as the beginning of another, and files that are no checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from test.training import runs
+from typing import Any
+
+from depth_ros.errors import ModelError
+import pytest
+import torch
+from training.checkpoint import build_recipe, Checkpoint, is_checkpoint, Position, write_checkpoint
+from training.models.meter import MeterXxs
+from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
+from training.models.meter_tc_net import MeterTcConfig, MeterTcNet
+from training.train_config import config_from
+from training.trained import trained_network
+
+METER = {'kind': 'meter_xxs', 'weights': 'random'}
+DATA = {'width': 124, 'height': 64}
+
+
+def written(folder: Path, network: Mapping[str, Any], data: Mapping[str, Any]) -> Path:
+    config = config_from({**runs.CONFIG, 'network': dict(network), 'data': dict(data)})
+    torch.manual_seed(4)
+    recipe = build_recipe(config)
+    path = folder / 'run.ckpt'
+    parts = {'optimiser': {}, 'scaler': {}, 'averaged': None, 'best': None, 'data': {}}
+    whole = Checkpoint(
+        config=config.stored(), position=Position(), recipe=recipe.state_dict(), **parts
+    )
+    write_checkpoint(path, whole)
+    return path
+
+
+@torch.no_grad()
+def test_a_network_begins_with_all_that_another_has_learned(tmp_path: Path) -> None:
+    path = written(tmp_path, METER, DATA)
+    torch.manual_seed(5)
+    first = MeterDepthNet(MeterNetConfig(weights=str(path))).eval()
+    torch.manual_seed(6)
+    second = MeterDepthNet(MeterNetConfig(weights=str(path))).eval()
+    assert trained_network(path) is not None
+    runs.assert_equal_states(dict(first.state_dict()), dict(second.state_dict()))
+    runs.assert_equal_states(dict(first.state_dict()), trained_network(path))
+
+
+def test_a_network_with_a_memory_holds_it_as_it_was(tmp_path: Path) -> None:
+    path = written(tmp_path, METER, DATA)
+    net = MeterTcNet(MeterTcConfig(weights=str(path), focal_px=72.0))
+    runs.assert_equal_states(dict(net.base.state_dict()), trained_network(path))
+
+
+def test_published_weights_are_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / 'meter'
+    torch.save(MeterXxs().state_dict(), path)
+    assert trained_network(path) is None
+
+
+@pytest.mark.parametrize('content', [b'', b'PK\x03\x04 and no more', b'0' * 100])
+def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / 'file'
+    path.write_bytes(content)
+    assert not is_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_what_differs(tmp_path: Path) -> None:
+    path = written(tmp_path, runs.CONFIG['network'], runs.CONFIG['data'])
+    with pytest.raises(ModelError, match=r'run\.ckpt'):
+        MeterDepthNet(MeterNetConfig(weights=str(path)))
