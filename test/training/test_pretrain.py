@@ -152,6 +152,19 @@ def test_two_processes_give_the_queue_and_the_encoder_of_one(
     assert (tmp_path / '2' / ENCODER_FILE).is_file()
 
 
+def test_batches_of_one_learn_from_the_queue(tiny_dataset: Path, tmp_path: Path) -> None:
+    config, out = config_file(tmp_path, epochs=1, batch_size=1), tmp_path / 'run'
+    assert main(arguments(config, tiny_dataset, out)) == 0
+    steps = runs.rows(out / 'log.csv')
+    assert len(steps) == runs.TRAIN_FRAMES
+    recipe, _ = load_recipe(out / 'last.ckpt')
+    # A picture without edges has no loss; the first one has nothing to be told apart from.
+    losses = [float(row['loss']) for row in steps if row['loss']]
+    assert len(losses) == int(recipe.used) == runs.TRAIN_FRAMES - int(recipe.dropped)
+    assert losses[0] == 0
+    assert max(losses[1:]) > 0
+
+
 def test_pictures_without_edges_teach_nothing_and_leave_no_encoder(
     tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,11 +67,10 @@ class Bench:
         self,
         optimiser: Mapping[str, Any] | None = None,
         *,
-        dimensions: int = NETWORK.dimensions,
+        network: EncoderNetConfig = NETWORK,
         **options: Any,
     ) -> None:
         torch.manual_seed(0)
-        network = replace(NETWORK, dimensions=dimensions)
         recipe = make_recipe('gradient_field', {**OPTIONS, **options}, network, FOCAL)
         assert isinstance(recipe, GradientField)
         self.recipe = recipe.train()
@@ -242,8 +241,22 @@ def test_batch_of_one_learns_from_the_queue(bench: Bench) -> None:
     assert min(loss for loss in losses[1:] if loss is not None) > 0
 
 
+@pytest.mark.parametrize('name', ['resnet50', 'densenet161'])
+def test_encoders_of_the_paper_learn(name: str) -> None:
+    bench = Bench({'learning_rate': 1e-4}, network=replace(NETWORK, encoder=name))
+    before = bench.parameters(False)
+    for first in (0, 2):
+        result = bench.step(pictures(2, first))
+    assert result.loss is not None
+    assert result.loss > 0
+    after = bench.parameters(False)
+    assert not any(torch.equal(tensor, before[key]) for key, tensor in after.items())
+    assert len(bench.recipe.queue) == 4
+
+
 def test_pictures_are_told_apart_after_some_steps() -> None:
-    bench = Bench({'learning_rate': 1e-3}, dimensions=64, momentum=0.5)
+    wide = replace(NETWORK, dimensions=64)
+    bench = Bench({'learning_rate': 1e-3}, network=wide, momentum=0.5)
     batch = pictures(6)
     matched = [bench.step(batch).terms['matched'] for _ in range(10)]
     # At first there is nothing to mistake it for.
