@@ -35,15 +35,6 @@ from training.settings import read_yaml
 from training.train_config import config_from
 import yaml
 
-NETWORK = {
-    'kind': 'tc_depth',
-    'encoder': 'efficientnet_lite0_dilated',
-    'weights': 'random',
-    'focal_px': 50.0,
-    'widths': [4, 4, 8, 8],
-    'scales': [0],
-    'attention': {'value_width': 8, 'key_width': 8, 'bins': 16, 'volume_width': 8},
-}
 DEPTH_M = 5.0
 # The drives go on by 1 m a frame.
 STEP_M = 1.0
@@ -56,7 +47,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_in(folder: Path) -> Path:
     recipe = read_yaml(benchmark.CONFIG)['recipe']
-    return runs.config_file(folder, recipe=recipe, network=NETWORK)
+    return runs.config_file(folder, recipe=recipe, network=runs.REMEMBERING)
 
 
 class Flat:

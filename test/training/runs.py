@@ -53,6 +53,16 @@ CONFIG: dict[str, Any] = {
         'scales': [0],
     },
 }
+# A network that remembers, for the same config.
+REMEMBERING: dict[str, Any] = {
+    'kind': 'tc_depth',
+    'encoder': 'efficientnet_lite0_dilated',
+    'weights': 'random',
+    'focal_px': 50.0,
+    'widths': [4, 4, 8, 8],
+    'scales': [0],
+    'attention': {'value_width': 8, 'key_width': 8, 'bins': 16, 'volume_width': 8},
+}
 STEPS_PER_EPOCH = TRAIN_FRAMES // CONFIG['batch_size']
 STEPS = STEPS_PER_EPOCH * CONFIG['epochs']
 # Columns that tell of the clock, not of the training.
