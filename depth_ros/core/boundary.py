@@ -76,9 +76,8 @@ def edge_width_px(depth_HW: NDArray[np.float32]) -> float:
     The width is the whole jump of ln D across the window over its steepest step: 1 for an edge
     between two pixels, w for a ramp of w pixels.
     """
-    rows = depth_HW[::ROW_STEP].astype(np.float64)
     with np.errstate(invalid='ignore', divide='ignore'):
-        logs = np.log(rows)
+        logs = np.log(depth_HW[::ROW_STEP])
     logs[~np.isfinite(logs)] = np.nan
     steps = np.diff(logs, axis=1)
     width = 2 * HALF_WINDOW_PX + 1

@@ -120,11 +120,16 @@ class OcclusionFilter:
 
     def __call__(self, sparse: SparseDepth) -> SparseDepth:
         """Return the hits that the camera can see."""
-        image = np.full((sparse.height, sparse.width), np.inf, np.float32)
-        image[sparse.rows_N, sparse.cols_N] = sparse.depth_N
+        if not sparse.depth_N.size:
+            return sparse
+        # A scanner looks at a band of the image: above and below there is nothing to do.
+        top, bottom = int(sparse.rows_N.min()), int(sparse.rows_N.max())
+        index = (sparse.rows_N - top) * sparse.width + sparse.cols_N
+        image = np.full((bottom - top + 1, sparse.width), np.inf, np.float32)
+        image.ravel()[index] = sparse.depth_N
         kernel = np.ones((2 * self.rows + 1, 2 * self.cols + 1), np.uint8)
         nearest: Any = cv2.erode(image, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=np.inf)
-        limit = nearest[sparse.rows_N, sparse.cols_N] * (1 + self.relative) + self.absolute_m
+        limit = nearest.ravel()[index] * (1 + self.relative) + self.absolute_m
         return sparse.where(sparse.depth_N <= limit)
 
 

@@ -263,10 +263,11 @@ def _truth_at(truth: SparseDepth, rows_N: Vector, cols_N: Vector) -> NDArray[np.
 def _small_gray(image_HW3: ImageU8) -> ImageU8:
     if image_HW3.shape[1] >= 4 * FLOW_WIDTH_PX:
         image_HW3 = np.ascontiguousarray(image_HW3[::2, ::2])
-    height, width = image_HW3.shape[:2]
+    # Grey first: one channel is a third of the work.
+    gray: Any = cv2.cvtColor(image_HW3, cv2.COLOR_BGR2GRAY)
+    height, width = gray.shape
     size = (min(FLOW_WIDTH_PX, width), max(1, round(height * min(1.0, FLOW_WIDTH_PX / width))))
-    small: Any = cv2.resize(image_HW3, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+    return np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _flow(from_hw: ImageU8, to_hw: ImageU8) -> NDArray[np.float32]:

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ import numpy as np
 OnFrame = Callable[[int, int], None]
 
 NO_RECORDINGS = Recordings()
+CORES_OF_SCORES = 2
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -255,7 +257,10 @@ class _Run:
         self, predictor: Predictor, recordings: Recordings, *, is_overlapped: bool
     ) -> Evaluation:
         """Score what is left to score, and return the result."""
-        session, scorer = self._session, FrameScorer(self._config, self._scale)
+        session = self._session
+        # Engine and scores keep two cores busy: with more of them the checks have their own.
+        is_parallel = is_overlapped and len(os.sched_getaffinity(0)) > CORES_OF_SCORES
+        scorer = FrameScorer(self._config, self._scale, is_parallel=is_parallel)
         measurer, observers = Measurer(self._facts), Observers(recordings, self._facts)
         done = session.done
         first = 0
@@ -281,6 +286,7 @@ class _Run:
                 observers.add(item.index, prediction, measured, scores)
 
         def finish() -> None:
+            scorer.close()
             measurer.close()
             observers.close()
 

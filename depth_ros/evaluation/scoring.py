@@ -21,6 +21,8 @@ records that were read back are the same as those made from fresh ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -121,12 +123,26 @@ class FrameScorer:
     Scores the frames of one bag in their order.
 
     :param sequence_scale: for the alignment 'median_sequence'.
+    :param is_parallel: the checks run beside the scores, in a thread of their own; the records
+        are the same.
     """
 
-    def __init__(self, config: EvaluationConfig, sequence_scale: float | None = None) -> None:
+    def __init__(
+        self,
+        config: EvaluationConfig,
+        sequence_scale: float | None = None,
+        *,
+        is_parallel: bool = False,
+    ) -> None:
+        self._pool = ThreadPoolExecutor(1, 'checks') if is_parallel else None
         self._config = config
         self._sequence_scale = sequence_scale
         self._temporal = TemporalChecks(MAX_GAP_NS)
+
+    def close(self) -> None:
+        """End the thread of the checks."""
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def score(
         self, index: int, prediction: Prediction, measured: Measured
@@ -140,13 +156,22 @@ class FrameScorer:
         record['since_reset'] = prediction.frames_since_reset
         if measured.world_T_cam is not None:
             record['position_m'] = measured.world_T_cam[:2, 3].tolist()
+        checks = self._begun_checks(prediction, measured)
         shot = None
         if measured.truth is not None:
             shot = self._score(record, index, prediction, measured.truth)
             record['sweep_ns'] = measured.sweep_ns
         record['sigma_stats'] = _sigma_stats(prediction)
-        record['checks'] = self._checks(prediction, measured)
+        record['checks'] = checks()
         return record, shot
+
+    def _begun_checks(
+        self, prediction: Prediction, measured: Measured
+    ) -> Callable[[], dict[str, float]]:
+        """Return what waits for the checks; without a thread, what does them."""
+        if self._pool is None:
+            return lambda: self._checks(prediction, measured)
+        return self._pool.submit(self._checks, prediction, measured).result
 
     def _score(
         self, record: Record, index: int, prediction: Prediction, truth: SparseDepth

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from depth_ros.evaluation.config import EvaluationConfig
 from depth_ros.evaluation.overlap import Ahead, Behind, WAITING
 from depth_ros.evaluation.report import json_bytes
 from depth_ros.evaluation.run import evaluate
+from depth_ros.evaluation.scoring import FrameScorer
 from depth_ros.evaluation.sources import PipelinePredictor
 import pytest
 
@@ -106,6 +108,23 @@ def test_overlapped_run_gives_the_numbers_of_a_plain_loop(bag, model, tmp_path):
         results.append(numbers(evaluation.result))
     assert results[0] == results[1]
     assert pictures(tmp_path / 'plain') == pictures(tmp_path / 'overlapped')
+
+
+def test_checks_in_a_thread_of_their_own_give_the_same_records(bag, model, tmp_path, monkeypatch):
+    whole = run(bag, model, tmp_path / 'plain', is_overlapped=False)
+    whole.write()
+    threads, checks = set(), FrameScorer._checks
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(
+        FrameScorer,
+        '_checks',
+        lambda *given: threads.add(threading.current_thread().name) or checks(*given),
+    )
+    parallel = run(bag, model, tmp_path / 'parallel')
+    parallel.write()
+    assert threads == {'checks_0'}
+    assert numbers(parallel.result) == numbers(whole.result)
+    assert parallel.result['checks']['flicker']['frames'] > 0
 
 
 def test_killed_run_goes_on_and_has_the_result_of_a_whole_one(bag, model, tmp_path):

@@ -41,6 +41,7 @@ from depth_ros.engines.model_card import write_card
 from depth_ros.errors import BagError, ConfigError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import fingerprint
+from depth_ros.evaluation.report import SCHEMA_VERSION
 from depth_ros.evaluation.run import evaluate, evaluate_recorded
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_evaluate_first_key_is_depth_and_the_protocol_is_told(bag, model, tmp_pa
     assert len(result['model']['sha256']) == 64
     assert result['bag']['topics']['lidar'] == '/lidar'
     assert result['versions']['numpy'] == np.__version__
-    assert result['schema_version'] == 2
+    assert result['schema_version'] == SCHEMA_VERSION
     assert result['latency']['total']['p50'] > 0
 
 
