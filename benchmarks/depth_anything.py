@@ -75,6 +75,7 @@ class Variant:
         options: of the recipe.
         has_labels: it learns from pseudo-labels.
         batch_size: of all frames; those with LiDAR are a third of it where there are labels.
+        batch_norm: None: as the config has it.
 
     """
 
@@ -82,8 +83,10 @@ class Variant:
     options: Mapping[str, Any] = field(default_factory=dict)
     has_labels: bool = True
     batch_size: int = BATCH
+    batch_norm: str | None = None
 
 
+ALIGNED = {'alignment': {'encoder': 'efficientnet_lite0'}}
 VARIANTS: dict[str, Variant] = {
     TEACHER: Variant(label='teacher: LiDAR alone', has_labels=False),
     'few_lidar': Variant(
@@ -95,8 +98,11 @@ VARIANTS: dict[str, Variant] = {
         label='student, nothing perturbed', options={'perturbation': 'off', 'cutmix': False}
     ),
     'perturbed': Variant(label='student, strong colours and CutMix'),
-    'aligned': Variant(
-        label='and feature alignment', options={'alignment': {'encoder': 'efficientnet_lite0'}}
+    'aligned': Variant(label='and feature alignment', options=ALIGNED),
+    # With statistics of each batch the same encoder gives other features than the frozen one.
+    'frozen': Variant(label='student, colours and CutMix, batch_norm frozen', batch_norm='frozen'),
+    'frozen_aligned': Variant(
+        label='and feature alignment, batch_norm frozen', options=ALIGNED, batch_norm='frozen'
     ),
 }
 
@@ -118,6 +124,8 @@ def plan(variant: Variant, given: argparse.Namespace, seed: int) -> dict[str, An
         'validation': {'alignment': ALIGNMENT},
         'recipe': recipe,
     }
+    if variant.batch_norm is not None:
+        content['batch_norm'] = variant.batch_norm
     per_epoch = steps_per_epoch(config_from(content), given.data)
     content['epochs'] = max(1, round(given.steps / per_epoch))
     return content

@@ -16,12 +16,14 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 import json
 from pathlib import Path
 from test.training import drives, runs
 from typing import Any
 
-from benchmarks.depth_anything import main, table, VARIANTS
+from benchmarks.ablation import CONFIG
+from benchmarks.depth_anything import main, plan, table, VARIANTS
 from benchmarks.depth_anything_pictures import label_picture
 from benchmarks.depth_anything_pictures import main as draw
 import cv2
@@ -88,6 +90,28 @@ def test_finished_runs_are_not_made_again(
     text = (compared / 'table.md').read_text()
     assert text in capsys.readouterr().out
     assert '| student, strong colours and CutMix | 1 | 2 |' in text
+
+
+def test_variants_differ_by_what_their_names_say(dataset: Path, compared: Path) -> None:
+    given = Namespace(config=CONFIG, data=dataset, out=compared, steps=4)
+    plans = {name: config_from(plan(VARIANTS[name], given, 0)) for name in VARIANTS}
+    assert {name for name, one in plans.items() if one.batch_norm == 'frozen'} == {
+        'frozen',
+        'frozen_aligned',
+    }
+    options = {name: one.recipe.options for name, one in plans.items()}
+    assert {name for name, one in options.items() if one.alignment} == {
+        'aligned',
+        'frozen_aligned',
+    }
+    assert {name for name, one in options.items() if one.teacher is None} == {
+        'teacher',
+        'few_lidar',
+    }
+    assert (options['naive'].perturbation, options['naive'].cutmix) == ('off', False)
+    assert (options['perturbed'].perturbation, options['perturbed'].cutmix) == ('strong', True)
+    # As many frames with LiDAR in a batch as the students have.
+    assert (plans['few_lidar'].batch_size, plans['naive'].batch_size) == (2, 6)
 
 
 def result(variant: str, seed: int, abs_rel: float) -> dict[str, Any]:
