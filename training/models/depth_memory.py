@@ -24,6 +24,7 @@ Shapes: B batch, C channels, H x W grid of the answer, h x w grid of the memory,
 
 from __future__ import annotations
 
+from functools import partial
 import math
 from typing import NamedTuple
 
@@ -46,8 +47,12 @@ HIDDEN = 32
 # Where old and new depth differ by more than this, in ln, one of them is wrong: then the new one
 # counts more (a Cauchy weight), for what moves by itself is not where the camera's motion says.
 APART = 0.3
-# Beside features: ln depth, its difference to the moved one, likeness, what the motion leaves.
-TOLD = 5
+# No more than half of an answer is of the past, so that what was wrong is gone in a few frames:
+# windows of a training are too short to teach that.
+MOST_PAST = 0.5
+TRUST_LOGIT = 2.0
+# Beside features: ln depth, its difference to the moved one, what the motion leaves in x and y.
+TOLD = 4
 # Keeps the contrast of a plain picture finite.
 CONTRAST_FLOOR = 1e-3
 # Of the last state: forward, pitch, yaw, whether they are known, whether there is a past at all.
@@ -76,7 +81,7 @@ class DepthMemory(nn.Module):
         self.log_apart = nn.Parameter(torch.tensor(math.log(APART)))
         last = nn.Conv2d(HIDDEN, 1, 1)
         nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        nn.init.constant_(last.bias, TRUST_LOGIT)
         told = feature_channels + TOLD
         self.decide = nn.Sequential(nn.Conv2d(told, HIDDEN, 1), nn.ReLU(), last)
 
@@ -129,20 +134,15 @@ class DepthMemory(nn.Module):
         """Return what is added to ln depth on the grid, and the motion."""
         depth = torch.exp(own).flatten(1)
         before, known = past.facts_B5[:, MOTION], past.facts_B5[:, KNOWN]
-        likeness = self.match.likeness(keys, past.keys_BChw)
-        motion, left = find_motion(self.match, likeness, rays, depth, before, known)
-        found, is_inside = _sampled(
-            torch.cat((past.log_depth_B1hw, past.keys_BChw), dim=1),
-            places_before(motion, rays, depth),
-            rays,
-        )
-        old, old_keys = found.split((1, KEY_WIDTH), dim=1)
+        search = partial(self.match, keys, past.keys_BChw)
+        motion, left = find_motion(search, rays, depth, before, known)
+        places = places_before(motion, rays, depth)
+        old, is_inside = _sampled(past.log_depth_B1hw, places, rays)
         moved = depth_after(motion, rays, torch.exp(old).flatten(1)).view_as(old)
         apart = torch.log(moved.clamp(min=NEAREST_M)) - own
-        alike = (old_keys * keys).sum(1, keepdim=True)
         misses = left.abs().unflatten(2, tuple(map(int, own.shape[2:])))
-        told = torch.cat((features, own, apart, alike, misses), dim=1)
-        trust = torch.sigmoid(self.decide(told)) * is_inside
+        told = torch.cat((features, own, apart, misses), dim=1)
+        trust = MOST_PAST * torch.sigmoid(self.decide(told)) * is_inside
         return trust * apart / (1 + (apart * torch.exp(-self.log_apart)) ** 2), motion
 
 

@@ -26,6 +26,7 @@ of the new camera to the one before: z' = z (1 + pitch y - yaw x) + forward, wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import math
 from typing import NamedTuple
 
@@ -73,23 +74,29 @@ class Matcher(nn.Module):
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(SHARPNESS)))
         self.log_reach = nn.Parameter(torch.tensor(math.log(REACH_CELLS)))
 
-    def likeness(self, queries_BChw: Tensor, keys_BChw: Tensor) -> Tensor:
-        """Return how alike features of length 1 (or 0) are, (B, h, w, (2 ROWS + 1) w)."""
-        likeness = queries_BChw.permute(0, 2, 3, 1) @ _near_rows(keys_BChw)
-        return likeness * torch.exp(self.log_sharpness)
+    def forward(self, queries_BChw: Tensor, keys_BChw: Tensor, expected_B2N: Tensor) -> Matches:
+        """
+        Return the mean and precision of the offset, looked for around the expected one.
 
-    def forward(self, likeness: Tensor, expected_B2N: Tensor) -> Matches:
-        """Return the mean and precision of the offset, looked for around the expected one."""
-        height, width = map(int, likeness.shape[1:3])
-        dx, dy = _offsets(width, like=likeness)
-        x, y = expected_B2N.unflatten(2, (height, width)).unsqueeze(4).unbind(1)
+        Features have length 1 (or 0). The likeness is s q.k - |there - expected|^2 r, of which
+        |expected|^2 is the same for all there and left out; so everything is one product.
+        """
+        height, width = map(int, queries_BChw.shape[2:])
+        here, there_K2 = _places(height, width, like=queries_BChw)
         reach = torch.exp(-2 * self.log_reach) / 2
-        weights = torch.softmax(likeness - ((dx - x) ** 2 + (dy - y) ** 2) * reach, dim=-1)
-        means = [(weights * d).sum(-1) for d in (dx, dy)]
-        squares = [(weights * d * d).sum(-1) for d in (dx, dy)]
-        flow = torch.stack(means, dim=1).flatten(2)
-        variance = torch.stack(squares, dim=1).flatten(2) - flow * flow
-        return Matches(flow, 1 / (variance.clamp(min=0) + MATCH_FLOOR))
+        aims = (here + expected_B2N).unflatten(2, (height, width)) * (2 * reach)
+        one = torch.ones_like(aims[:, :1])
+        queries = torch.cat((queries_BChw * torch.exp(self.log_sharpness), aims, one), dim=1)
+        far_K1 = -reach * (there_K2 * there_K2).sum(1, keepdim=True)
+        sides = torch.cat((there_K2, far_K1), dim=1).transpose(0, 1)
+        near = _near_rows(keys_BChw)
+        sides = sides.expand(*map(int, near.shape[:2]), -1, -1)
+        likeness = queries.permute(0, 2, 3, 1) @ torch.cat((near, sides), dim=2)
+        moments = torch.cat((there_K2, there_K2 * there_K2), dim=1)
+        found = torch.softmax(likeness, dim=-1) @ moments
+        means, squares = found.flatten(1, 2).transpose(1, 2).split(2, dim=1)
+        variance = (squares - means * means).clamp(min=0)
+        return Matches(means - here, 1 / (variance + MATCH_FLOOR))
 
 
 def _near_rows(keys_BChw: Tensor) -> Tensor:
@@ -103,13 +110,17 @@ def _near_rows(keys_BChw: Tensor) -> Tensor:
     return torch.cat(around, dim=3).permute(0, 2, 1, 3)
 
 
-def _offsets(width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x and y from each of w cells to all cells of the rows around, (w, (2 ROWS + 1) w)."""
-    columns = torch.arange(width, dtype=like.dtype, device=like.device)
-    dx = (columns[None, :] - columns[:, None]).repeat(1, 2 * ROWS + 1)
-    steps = torch.arange(-ROWS, ROWS + 1, dtype=like.dtype, device=like.device)
-    dy = steps.repeat_interleave(width)[None].expand(width, -1)
-    return dx, dy
+def _places(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Return x and y [cells] of the N cells, (2, N), and of those in the rows around, (K, 2).
+
+    From the middle of each row, so that squares stay small.
+    """
+    new = {'dtype': like.dtype, 'device': like.device}
+    columns = torch.arange(width, **new) - (width - 1) / 2
+    here = torch.stack((columns.repeat(height), torch.zeros(height * width, **new)))
+    steps = torch.arange(-ROWS, ROWS + 1, **new).repeat_interleave(width)
+    return here, torch.stack((columns.repeat(2 * ROWS + 1), steps), dim=1)
 
 
 def rays_of(camera_B4: Tensor, stride: int, height: int, width: int) -> Rays:
@@ -131,8 +142,7 @@ def rays_of(camera_B4: Tensor, stride: int, height: int, width: int) -> Rays:
 
 
 def find_motion(
-    match: Matcher,
-    likeness: Tensor,
+    search: Callable[[Tensor], Matches],
     rays: Rays,
     depth_BN: Tensor,
     before_B3: Tensor,
@@ -141,7 +151,7 @@ def find_motion(
     """
     Return the motion (B, 3): forward [m], pitch and yaw [rad], and what it leaves (B, 2, N).
 
-    :param likeness: of the ``match``.
+    :param search: looks for matches around an expected flow (B, 2, N).
     :param depth_BN: [m]; gets no gradient.
     :param before_B3: the motion one frame ago, around which it is looked for; it stays near
         that only where ``known_B1`` is 1.
@@ -149,7 +159,7 @@ def find_motion(
     depth, motion = depth_BN.detach(), before_B3
     for _ in range(SEARCHES):
         system = flow_equations(rays, depth, motion.detach())
-        matches = match(likeness, _flow(system, motion))
+        matches = search(_flow(system, motion))
         motion = solve_motion(matches, system, before_B3, known_B1)
     return motion, _flow(system, motion) - matches.flow_B2N
 
@@ -159,11 +169,12 @@ def solve_motion(matches: Matches, system: Tensor, before_B3: Tensor, known_B1: 
     flow = matches.flow_B2N.flatten(1)
     sharp = matches.precision_B2N.flatten(1) ** PRECISION_POWER
     known = known_B1 * sharp.new_tensor(STIFFNESS)
-    stiffness = known + (1 - known_B1) * sharp.new_tensor(FLOOR)
+    diagonal = known + (1 - known_B1) * sharp.new_tensor(FLOOR)
+    stiffness = diagonal[:, :, None] * torch.eye(3, dtype=sharp.dtype, device=sharp.device)
     weight, motion = sharp, before_B3
     for _ in range(ROUNDS):
         weighted = (system * weight[:, :, None]).transpose(1, 2)
-        normal = weighted @ system + torch.diag_embed(stiffness)
+        normal = weighted @ system + stiffness
         right = (weighted @ flow[:, :, None])[:, :, 0] + known * before_B3
         motion = solve_symmetric(normal, right)
         left = (system @ motion[:, :, None])[:, :, 0] - flow

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from training.models.depth_memory import APART, DepthMemory, Remembered
+from training.models.depth_memory import APART, DepthMemory, MOST_PAST, Remembered, TRUST_LOGIT
 
 STRIDE, HEIGHT, WIDTH = 8, 12, 40
 CAMERA = torch.tensor([[185.0, 183.0, 158.0, 47.0]])
@@ -59,11 +59,12 @@ def test_without_a_past_the_answer_stays_to_the_bit() -> None:
 
 
 @torch.no_grad()
-def test_standing_still_the_answer_goes_half_way_to_the_one_before() -> None:
+def test_standing_still_the_answer_goes_towards_the_one_before() -> None:
     net = memory()
     _, past = said(net, plane(10.0), net.empty(1, HEIGHT, WIDTH))
     mixed, after = said(net, plane(10.2), past)
-    assert torch.exp(mixed).mean() == pytest.approx(10.1, abs=0.01)
+    share = float(torch.sigmoid(torch.tensor(TRUST_LOGIT))) * MOST_PAST
+    assert torch.exp(mixed).mean() == pytest.approx(10.2 - 0.2 * share, abs=0.01)
     assert after.facts_B5[0, :3].abs().max() < 0.05
     assert after.facts_B5[0, 3:].tolist() == [1.0, 1.0]
 

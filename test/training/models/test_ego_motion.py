@@ -16,6 +16,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -26,12 +28,15 @@ from training.models.ego_motion import (
     depth_after,
     find_motion,
     flow_equations,
+    MATCH_FLOOR,
     Matcher,
     Matches,
     NEAREST_M,
     places_before,
     Rays,
     rays_of,
+    REACH_CELLS,
+    SHARPNESS,
     solve_motion,
     solve_symmetric,
 )
@@ -162,20 +167,45 @@ def features(motion_B3: Tensor, depth_BN: Tensor) -> tuple[Tensor, Tensor]:
 def test_motion_is_found_in_features_that_moved() -> None:
     wanted, depth = torch.tensor([[0.9, 0.0, 0.02]]), torch.full((1, HEIGHT * WIDTH), 9.0)
     keys, queries = features(wanted, depth)
-    match, before, known = Matcher(), NO_MOTION, NONE
+    search, before = partial(Matcher(), queries, keys), NO_MOTION
     for _ in range(3):
-        likeness = match.likeness(queries, keys)
-        before, left = find_motion(match, likeness, rays(), depth, before, known)
+        before, left = find_motion(search, rays(), depth, before, NONE)
     assert (before - wanted).abs()[0, 0] < 0.15
     assert (before - wanted).abs()[0, 1:].max() < 0.005
     assert left.abs().median() < 0.3
 
 
+@torch.no_grad()
+def test_matches_are_the_mean_over_all_cells_of_the_rows_around() -> None:
+    generator = torch.Generator().manual_seed(9)
+    queries, keys = (torch.randn(2, 5, 9, 7, generator=generator) * 0.02 for _ in range(2))
+    expected = torch.randn(2, 2, 63, generator=generator)
+    found = Matcher()(queries, keys, expected)
+    for frame, row, column in ((0, 4, 3), (1, 5, 6), (0, 3, 0)):
+        weights, offsets = [], []
+        for dy in range(-3, 4):
+            for other in range(7):
+                offset = torch.tensor([float(other - column), float(dy)])
+                alike = queries[frame, :, row, column] @ keys[frame, :, row + dy, other]
+                off = offset - expected[frame, :, row * 7 + column]
+                weights.append(SHARPNESS * alike - (off @ off) / (2 * REACH_CELLS**2))
+                offsets.append(offset)
+        weight, offset = torch.stack(weights).softmax(0)[:, None], torch.stack(offsets)
+        mean = (weight * offset).sum(0)
+        variance = (weight * (offset - mean) ** 2).sum(0)
+        cell = row * 7 + column
+        torch.testing.assert_close(found.flow_B2N[frame, :, cell], mean, rtol=1e-4, atol=1e-4)
+        precision = 1 / (variance + MATCH_FLOOR)
+        torch.testing.assert_close(
+            found.precision_B2N[frame, :, cell], precision, rtol=1e-3, atol=1e-4
+        )
+
+
 def test_nothing_moves_between_equal_features() -> None:
     depth = depths()
     keys, _ = features(NO_MOTION, depth)
-    match = Matcher()
-    motion, _ = find_motion(match, match.likeness(keys, keys), rays(), depth, NO_MOTION, KNOWN)
+    search = partial(Matcher(), keys, keys)
+    motion, _ = find_motion(search, rays(), depth, NO_MOTION, KNOWN)
     # Rows beyond the border repeat, and pull a little.
     assert motion.abs().max() < 0.05
 
@@ -185,8 +215,7 @@ def test_gradient_reaches_what_is_learned_and_not_the_depth() -> None:
     keys, queries = features(torch.tensor([[0.5, 0.0, 0.0]]), depth.detach())
     queries.requires_grad_()
     match = Matcher()
-    likeness = match.likeness(queries, keys)
-    motion, _ = find_motion(match, likeness, rays(), depth, NO_MOTION, NONE)
+    motion, _ = find_motion(partial(match, queries, keys), rays(), depth, NO_MOTION, NONE)
     motion.sum().backward()
     assert queries.grad is not None
     assert queries.grad.abs().sum() > 0
