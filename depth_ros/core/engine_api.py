@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -73,4 +73,23 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the device; the engine cannot be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class OverlappingEngine(Engine, Protocol):
+    """An engine that computes beside the CPU: ``infer`` in two steps, one inference at a time."""
+
+    def submit(self, inputs: Tensors) -> None:
+        """
+        Start an inference and return at once; ``inputs`` may be changed afterwards.
+
+        The arrays of the last ``collect`` are valid no longer.
+
+        :raises ModelError: an input is wrong, or the last inference was not collected.
+        """
+        ...
+
+    def collect(self) -> dict[str, NDArray[Any]]:
+        """Wait for the inference that was started and return its outputs."""
         ...

@@ -15,11 +15,14 @@
 """
 The one road from a camera frame to depth in metres.
 
-The live node, the replay, the evaluation and the benchmarks all call ``DepthPipeline.process``.
+The live node, the replay, the evaluation and the benchmarks all call ``DepthPipeline.process``, or
+its two halves: between ``submit`` and ``Pending.result`` an engine on a GPU computes beside the
+CPU.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import time
 from typing import Any
 
@@ -34,10 +37,16 @@ from depth_ros.core.datatypes import (
     ResetReason,
     StageTimes,
 )
-from depth_ros.core.engine_api import Engine, Tensors
+from depth_ros.core.engine_api import Engine, OverlappingEngine, Tensors
 from depth_ros.core.frame_buffer import FrameBuffer, Window
 from depth_ros.core.model_spec import ModelSpec
-from depth_ros.core.postprocess import decode, enlarge, focal_ratio, relative_inverse
+from depth_ros.core.postprocess import (
+    decode,
+    DepthGrid,
+    enlarge,
+    focal_ratio,
+    relative_inverse,
+)
 from depth_ros.core.preprocess import (
     image_inputs,
     ImageTransform,
@@ -51,11 +60,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Pending:
+    """
+    One frame between ``DepthPipeline.submit`` and its depth.
+
+    Fields:
+        image_HW3: rectified, on the published grid.
+        seen_HW: False where rectification had no camera pixel; None: it had all.
+        started_ns: when its inference began.
+        grid: its depth on the network's grid; None before, and where there is an ``error``.
+        rectify_ns, preprocess_ns, infer_ns, postprocess_ns: see ``StageTimes``.
+
+    """
+
+    pipeline: DepthPipeline
+    frame: Frame
+    intrinsics: Intrinsics
+    image_HW3: ImageU8
+    seen_HW: NDArray[np.bool_] | None
+    transform: ImageTransform
+    window: Window
+    wants_sigma: bool
+    rectify_ns: int
+    preprocess_ns: int
+    started_ns: int = 0
+    infer_ns: int = 0
+    postprocess_ns: int = 0
+    grid: DepthGrid | None = None
+    error: FrameError | None = None
+
+    def result(self, out: OutputBuffers | None = None) -> DepthEstimate:
+        """
+        Wait for the depth, and enlarge it to the published size.
+
+        :param out: buffers to write into; the estimate's arrays are then these.
+        :raises AlignmentError: a relative model, and no scale and shift yet for this frame.
+        """
+        return self.pipeline.finish(self, out)
+
+
 class DepthPipeline:
     """
     Rectify, preprocess, infer, postprocess: for the frames of one camera stream, in order.
 
-    Not thread-safe: one thread calls ``process``.
+    Not thread-safe: one thread calls ``process``, or ``submit`` and ``Pending.result``.
 
     :param aligner: knows the scale and shift of a relative model; None for the others.
     :raises ModelError: the engine's outputs are not what the model states; found by one
@@ -73,6 +122,8 @@ class DepthPipeline:
     ) -> None:
         require_aligner(model, aligner)
         self._engine = engine
+        self._beside = engine if isinstance(engine, OverlappingEngine) else None
+        self._running: Pending | None = None
         self._model = model
         self._config = config
         self._aligner = aligner
@@ -82,8 +133,14 @@ class DepthPipeline:
         self._rectifier: Rectifier | None = None
         self._grid_wh = self._probe()
 
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether the engine computes beside the CPU between ``submit`` and the result."""
+        return self._beside is not None
+
     def reset(self) -> None:
         """Drop the temporal state, and what is known of scale and shift, before the next frame."""
+        self._settle()
         self._buffer.reset()
         if self._aligner is not None:
             self._aligner.reset()
@@ -111,39 +168,132 @@ class DepthPipeline:
         :raises AlignmentError: a relative model, and no scale and shift yet for this frame.
         :raises RepeatedFrameError: the stamp of the frame before, for a model with a memory.
         """
-        _check_size(frame)
-        kind = self._model.uncertainty.kind
-        wants_sigma = with_uncertainty and kind != 'none'
-        intrinsics = self.output_intrinsics(frame.camera)
-        buffers = _buffers(intrinsics, out, with_uncertainty=wants_sigma)
+        wants_sigma = self._wants_sigma(with_uncertainty=with_uncertainty)
+        _buffers(self.output_intrinsics(frame.camera), out, with_uncertainty=wants_sigma)
+        return self.submit(frame, with_uncertainty=with_uncertainty).result(out)
+
+    def submit(self, frame: Frame, *, with_uncertainty: bool = True) -> Pending:
+        """
+        Begin with the next frame; of an engine that ``overlaps``, return while it computes.
+
+        The results are those of ``process`` for the same frames in the same order: what one
+        frame decides for the next, it has decided before that one begins. The frame before may
+        be asked for its result afterwards, beside this one's inference.
+
+        :raises FrameError: see ``process``.
+        """
         watch = _StopWatch()
+        _check_size(frame)
         rectified_HW3 = self._rectify(frame)
-        watch.lap()
-        with_mirror = wants_sigma and kind == 'flip'
+        rectify_ns = watch.lap()
+        wants_sigma = self._wants_sigma(with_uncertainty=with_uncertainty)
+        with_mirror = wants_sigma and self._model.uncertainty.kind == 'flip'
         tensor, transform = self._preprocess(rectified_HW3, with_mirror=with_mirror)
+        preprocess_ns = watch.lap()
+        self._settle()
+        # That was time of the frame before.
+        watch.lap()
         window = self._buffer.push(frame, tensor)
+        pending = Pending(
+            pipeline=self,
+            frame=frame,
+            intrinsics=self.output_intrinsics(frame.camera),
+            image_HW3=rectified_HW3,
+            seen_HW=None if self._rectifier is None else self._rectifier.valid_HW,
+            transform=transform,
+            window=window,
+            wants_sigma=wants_sigma,
+            rectify_ns=rectify_ns,
+            preprocess_ns=preprocess_ns + watch.lap(),
+        )
+        self._begin(pending)
         watch.lap()
-        outputs = self._infer(window, transform.input_intrinsics(frame.camera.intrinsics))
-        watch.lap()
-        line = self._line(outputs, transform, frame)
-        is_complete = self._postprocess(outputs, transform, frame.camera, buffers, line)
-        image_HW3 = _image_at(rectified_HW3, intrinsics)
-        watch.lap()
+        pending.image_HW3 = _image_at(rectified_HW3, pending.intrinsics)
+        if not self.overlaps:
+            # Else it is done beside the inference.
+            pending.postprocess_ns += watch.lap()
+        return pending
+
+    def finish(self, pending: Pending, out: OutputBuffers | None) -> DepthEstimate:
+        """Return the depth of a frame; see ``Pending.result``."""
+        if pending is self._running:
+            self._settle()
+        if pending.grid is None:
+            assert pending.error is not None
+            raise pending.error
+        watch = _StopWatch()
+        buffers = _buffers(pending.intrinsics, out, with_uncertainty=pending.wants_sigma)
+        depth_HW, sigma_HW = buffers.depth_HW, buffers.uncertainty_HW
+        unseen_HW = _unseen(pending.seen_HW, depth_HW.shape)
+        is_complete = enlarge(
+            pending.grid, pending.transform, depth_HW, sigma_HW, unseen_HW=unseen_HW
+        )
+        window = pending.window
         return DepthEstimate(
-            depth_HW=buffers.depth_HW,
-            uncertainty_HW=buffers.uncertainty_HW,
-            image_HW3=image_HW3,
-            intrinsics=intrinsics,
-            stamp_ns=frame.stamp_ns,
-            frame_id=frame.frame_id,
+            depth_HW=depth_HW,
+            uncertainty_HW=sigma_HW,
+            image_HW3=pending.image_HW3,
+            intrinsics=pending.intrinsics,
+            stamp_ns=pending.frame.stamp_ns,
+            frame_id=pending.frame.frame_id,
             reset=window.reset,
             reset_detail=window.reset_detail,
             frames_since_reset=window.frames_since_reset,
             is_warm=window.is_warm,
             is_held=not window.is_warm and self._model.temporal.first_frames == 'hold',
-            times=watch.times(),
+            times=StageTimes(
+                rectify_ns=pending.rectify_ns,
+                preprocess_ns=pending.preprocess_ns,
+                infer_ns=pending.infer_ns,
+                postprocess_ns=pending.postprocess_ns + watch.lap(),
+            ),
             is_complete=is_complete,
         )
+
+    def _wants_sigma(self, *, with_uncertainty: bool) -> bool:
+        return with_uncertainty and self._model.uncertainty.kind != 'none'
+
+    def _begin(self, pending: Pending) -> None:
+        """Start the inference; an engine that does not overlap has ended it, too."""
+        camera = pending.transform.input_intrinsics(pending.frame.camera.intrinsics)
+        pending.started_ns = time.perf_counter_ns()
+        if self._beside is not None:
+            self._beside.submit(self._inputs(pending.window, camera))
+            self._running = pending
+        else:
+            self._decode(pending, self._infer(pending.window, camera))
+
+    def _settle(self) -> None:
+        """End the inference in work, and decide what it decides for the next frame."""
+        pending, self._running = self._running, None
+        if pending is not None:
+            assert self._beside is not None
+            outputs = self._beside.collect()
+            self._buffer.store(outputs)
+            self._decode(pending, outputs)
+
+    def _decode(self, pending: Pending, outputs: Tensors) -> None:
+        """Take metres on the network's grid, in arrays of our own: the outputs are not."""
+        pending.infer_ns = time.perf_counter_ns() - pending.started_ns
+        watch = _StopWatch()
+        frame, transform = pending.frame, pending.transform
+        try:
+            line = self._line(outputs, transform, frame)
+        except FrameError as error:
+            pending.error = error
+            return
+        pending.grid = decode(
+            outputs,
+            self._model,
+            focal_px=transform.input_focal_px(frame.camera.intrinsics),
+            with_uncertainty=pending.wants_sigma,
+            line=line,
+        )
+        unknown_hw = pending.grid.unknown_hw
+        if self._model.temporal.is_stateful and unknown_hw is not None and unknown_hw.all():
+            # What is no number stays none when it is fed back: without this, for ever.
+            self._buffer.reset(ResetReason.NOT_FINITE)
+        pending.postprocess_ns = watch.lap()
 
     def _empty_buffer(self) -> FrameBuffer:
         copies_states = not self._engine.spec.gives_new_arrays
@@ -156,9 +306,11 @@ class DepthPipeline:
             self._camera = frame.camera
         return frame.image_HW3 if self._rectifier is None else self._rectifier(frame.image_HW3)
 
+    def _inputs(self, window: Window, camera: Intrinsics) -> Tensors:
+        return {**image_inputs(self._model.input, window.images, camera), **self._buffer.states}
+
     def _infer(self, window: Window, camera: Intrinsics) -> dict[str, NDArray[Any]]:
-        inputs = image_inputs(self._model.input, window.images, camera)
-        outputs = self._engine.infer({**inputs, **self._buffer.states})
+        outputs = self._engine.infer(self._inputs(window, camera))
         self._buffer.store(outputs)
         return outputs
 
@@ -178,39 +330,6 @@ class DepthPipeline:
             transform=transform,
         )
         return self._aligner.align(relative)
-
-    def _postprocess(
-        self,
-        outputs: Tensors,
-        transform: ImageTransform,
-        camera: CameraModel,
-        buffers: OutputBuffers,
-        line: ScaleShift | None,
-    ) -> bool:
-        grid = decode(
-            outputs,
-            self._model,
-            focal_px=transform.input_focal_px(camera.intrinsics),
-            with_uncertainty=buffers.uncertainty_HW is not None,
-            line=line,
-        )
-        unknown_hw = grid.unknown_hw
-        if self._model.temporal.is_stateful and unknown_hw is not None and unknown_hw.all():
-            # What is no number stays none when it is fed back: without this, for ever.
-            self._buffer.reset(ResetReason.NOT_FINITE)
-        depth_HW, sigma_HW = buffers.depth_HW, buffers.uncertainty_HW
-        unseen_HW = self._unseen(depth_HW.shape)
-        return enlarge(grid, transform, depth_HW, sigma_HW, unseen_HW=unseen_HW)
-
-    def _unseen(self, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-        if self._rectifier is None or self._rectifier.valid_HW is None:
-            return None
-        valid_HW = self._rectifier.valid_HW
-        if valid_HW.shape == shape:
-            return ~valid_HW
-        # A pixel of the smaller image counts as seen when all of it was.
-        seen = cv2.resize(valid_HW.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
-        return np.asarray(seen) < 1.0
 
     def _probe(self) -> tuple[int, int]:
         """Run every batch size once, on black; return (width, height) of the output grid."""
@@ -237,19 +356,11 @@ class _StopWatch:
     """Time between laps [ns]."""
 
     def __init__(self) -> None:
-        self._laps = [time.perf_counter_ns()]
+        self._last_ns = time.perf_counter_ns()
 
-    def lap(self) -> None:
-        self._laps.append(time.perf_counter_ns())
-
-    def times(self) -> StageTimes:
-        rectify, preprocess, infer, postprocess = np.diff(self._laps).tolist()
-        return StageTimes(
-            rectify_ns=rectify,
-            preprocess_ns=preprocess,
-            infer_ns=infer,
-            postprocess_ns=postprocess,
-        )
+    def lap(self) -> int:
+        last_ns, self._last_ns = self._last_ns, time.perf_counter_ns()
+        return self._last_ns - last_ns
 
 
 def _check_size(frame: Frame) -> None:
@@ -274,6 +385,17 @@ def _buffers(
         if buffer is not None and (buffer.shape != shape or buffer.dtype != np.float32):
             raise ValueError(f'out.{name} is {buffer.dtype} {buffer.shape}: needs float32 {shape}')
     return OutputBuffers(depth_HW=depth_HW, uncertainty_HW=sigma_HW if with_uncertainty else None)
+
+
+def _unseen(seen_HW: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return where a published image of this shape shows what the camera never saw."""
+    if seen_HW is None:
+        return None
+    if seen_HW.shape == shape:
+        return ~seen_HW
+    # A pixel of the smaller image counts as seen when all of it was.
+    seen = cv2.resize(seen_HW.astype(np.float32), shape[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(seen) < 1.0
 
 
 def _image_at(image_HW3: ImageU8, intrinsics: Intrinsics) -> ImageU8:

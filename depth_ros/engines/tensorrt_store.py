@@ -68,6 +68,14 @@ class CachedEngine:
         """Run the graph once; see ``TensorRtEngine.infer``."""
         return self._engine.infer(inputs)
 
+    def submit(self, inputs: Tensors) -> None:
+        """Start an inference; see ``TensorRtEngine.submit``."""
+        self._engine.submit(inputs)
+
+    def collect(self) -> dict[str, NDArray[Any]]:
+        """Wait for it; see ``TensorRtEngine.collect``."""
+        return self._engine.collect()
+
     def close(self) -> None:
         """Free the GPU; the engine cannot be used afterwards."""
         self._engine.close()

@@ -16,8 +16,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import time
 
@@ -70,6 +71,7 @@ class PassTimes:
     """How long a pass took, and how much of that the engine computed [ns]."""
 
     frames: int = 0
+    started_ns: int = 0
     wall_ns: int = 0
     engine_ns: int = 0
 
@@ -170,19 +172,19 @@ def run_pass(
     source = FrameSource(facts.path, facts.topics, facts.config)
     if not is_overlapped:
         return _plain(source, predictor, take, finish, first, on_frame)
-    times, started = PassTimes(), time.perf_counter_ns()
+    times = PassTimes(started_ns=time.perf_counter_ns())
     ahead = Ahead(lambda: iter(source))
     behind: Behind[Job] = Behind(take, finish)
+    # What an engine computes beside the CPU, it computes beside the frames around.
+    jobs = _begun_early if predictor.overlaps else _one_by_one
     try:
-        for place, item in enumerate(ahead):
-            if place >= first:
-                started = started if times.frames else time.perf_counter_ns()
-                behind.put(_predicted(place, item, predictor, times))
-                on_frame()
+        for job in jobs(_wanted(ahead, first, times), predictor, times):
+            behind.put(job)
+            on_frame()
     finally:
         ahead.close()
         behind.close()
-    times.wall_ns = time.perf_counter_ns() - started
+    times.wall_ns = time.perf_counter_ns() - times.started_ns
     return times
 
 
@@ -194,33 +196,82 @@ def _plain(
     first: int,
     on_frame: Callable[[], None],
 ) -> PassTimes:
-    times, started = PassTimes(), time.perf_counter_ns()
+    times = PassTimes(started_ns=time.perf_counter_ns())
     try:
-        for place, item in enumerate(source):
-            if place >= first:
-                started = started if times.frames else time.perf_counter_ns()
-                take(_predicted(place, item, predictor, times))
-                on_frame()
+        for job in _one_by_one(_wanted(source, first, times), predictor, times):
+            take(job)
+            on_frame()
     finally:
         finish()
-    times.wall_ns = time.perf_counter_ns() - started
+    times.wall_ns = time.perf_counter_ns() - times.started_ns
     return times
 
 
-def _predicted(place: int, item: Item, predictor: Predictor, times: PassTimes) -> Job:
+def _wanted(items: Iterable[Item], first: int, times: PassTimes) -> Iterator[tuple[int, Item]]:
+    """Yield the items that are handed over, with their places; time begins with a frame."""
+    for place, item in enumerate(items):
+        if place >= first:
+            if not times.frames:
+                times.started_ns = time.perf_counter_ns()
+            yield place, item
+
+
+def _one_by_one(
+    items: Iterator[tuple[int, Item]], predictor: Predictor, times: PassTimes
+) -> Iterator[Job]:
+    for place, item in items:
+        if item.frame is None:
+            yield _unusable(place, item)
+        else:
+            predictor.take(item.truth)
+            yield _ended(place, item, partial(predictor.predict, item.frame), times)
+
+
+def _begun_early(
+    items: Iterator[tuple[int, Item]], predictor: Predictor, times: PassTimes
+) -> Iterator[Job]:
+    """Begin with each frame before the one before it is ended; the order stays."""
+    begun: Callable[[], Job] | None = None
+    for place, item in items:
+        last, begun = begun, _begin(place, item, predictor, times)
+        if last is not None:
+            yield last()
+    if begun is not None:
+        yield begun()
+
+
+def _begin(place: int, item: Item, predictor: Predictor, times: PassTimes) -> Callable[[], Job]:
     if item.frame is None:
-        return Job(place=place, item=item, reason=item.reason, detail=item.detail)
-    predictor.take(item.truth)
+        return partial(_unusable, place, item)
     try:
-        prediction = predictor.predict(item.frame)
+        end = predictor.submit(item.frame)
     except NotPredicted as refusal:
-        return Job(
-            place=place,
-            item=item,
-            reason=refusal.reason,
-            detail=refusal.detail,
-            is_held_reset=refusal.is_reset,
-        )
+        return partial(_refused, place, item, refusal)
+    finally:
+        # The frame before has been decided by now; this one has not.
+        predictor.take(item.truth)
+    return partial(_ended, place, item, end, times)
+
+
+def _unusable(place: int, item: Item) -> Job:
+    return Job(place=place, item=item, reason=item.reason, detail=item.detail)
+
+
+def _refused(place: int, item: Item, refusal: NotPredicted) -> Job:
+    return Job(
+        place=place,
+        item=item,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        is_held_reset=refusal.is_reset,
+    )
+
+
+def _ended(place: int, item: Item, end: Callable[[], Prediction], times: PassTimes) -> Job:
+    try:
+        prediction = end()
+    except NotPredicted as refusal:
+        return _refused(place, item, refusal)
     times.frames += 1
     if prediction.times is not None:
         times.engine_ns += prediction.times.infer_ns

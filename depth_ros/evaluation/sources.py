@@ -16,7 +16,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -29,7 +30,7 @@ from depth_ros.core.config import PipelineConfig
 from depth_ros.core.datatypes import Frame, ImageU8
 from depth_ros.core.geometry import TransformTree
 from depth_ros.core.message_fields import camera_from_info, stamp_ns
-from depth_ros.core.pipeline import DepthPipeline
+from depth_ros.core.pipeline import DepthPipeline, Pending
 from depth_ros.core.scale_alignment import LidarAligner, make_aligner, Sweep
 from depth_ros.core.sync import increasing, Stamped
 from depth_ros.engines.factory import LoadedModel
@@ -66,6 +67,19 @@ class Predictor(Protocol):
     def predict(self, frame: Frame) -> Prediction:
         """
         Return the depth of the next frame.
+
+        :raises NotPredicted: it has none, and why.
+        """
+        ...
+
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether ``submit`` returns while the depth is still being computed."""
+        ...
+
+    def submit(self, frame: Frame) -> Callable[[], Prediction]:
+        """
+        Begin with the next frame; what is returned gives its depth, or raises NotPredicted.
 
         :raises NotPredicted: it has none, and why.
         """
@@ -150,18 +164,39 @@ class PipelinePredictor:
         """Forget what the model remembers."""
         self._pipeline.reset()
 
+    @property
+    def overlaps(self) -> bool:
+        """Tell whether the engine computes beside the CPU."""
+        return self._pipeline.overlaps
+
     def predict(self, frame: Frame) -> Prediction:
         """Run the pipeline; frames that the node would not publish are not predicted."""
-        try:
-            estimate = self._pipeline.process(frame)
-        except FrameError as error:
-            raise NotPredicted('refused by the pipeline', str(error)) from error
+        return self.submit(frame)()
+
+    def submit(self, frame: Frame) -> Callable[[], Prediction]:
+        """Begin with a frame, see ``DepthPipeline.submit``."""
+        with _refusing():
+            pending = self._pipeline.submit(frame)
+        return lambda: self._finish(pending)
+
+    @staticmethod
+    def _finish(pending: Pending) -> Prediction:
+        with _refusing():
+            estimate = pending.result()
         if estimate.is_held:
             raise NotPredicted(
                 'held: too little past after a reset of the temporal state',
                 is_reset=estimate.reset is not None,
             )
         return Prediction.of(estimate)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except FrameError as error:
+        raise NotPredicted('refused by the pipeline', str(error)) from error
 
 
 class RecordedPredictor:
@@ -173,6 +208,16 @@ class RecordedPredictor:
         self._recording = recording
         self._rectifier: Rectifier | None = None
         self._open()
+
+    @property
+    def overlaps(self) -> bool:
+        """Return False: it is only read."""
+        return False
+
+    def submit(self, frame: Frame) -> Callable[[], Prediction]:
+        """Read a frame."""
+        prediction = self.predict(frame)
+        return lambda: prediction
 
     @property
     def is_stateful(self) -> bool:
