@@ -32,6 +32,7 @@ import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, ExitStack
 import csv
+from functools import partial
 import io
 from pathlib import Path
 import shlex
@@ -47,6 +48,7 @@ from depth_ros.engines.factory import load_model
 from depth_ros.errors import ConfigError, DepthRosError, ReportError
 from depth_ros.evaluation.facts import model_facts, versions
 from depth_ros.evaluation.files import FileSet, make_folder
+from depth_ros.evaluation.progress_lines import ProgressLines
 from depth_ros.evaluation.report import json_bytes
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -143,7 +145,12 @@ class Contestant:
 
 def _contestant(stack: ExitStack, name: str, arguments: argparse.Namespace) -> Contestant:
     loaded = stack.enter_context(
-        load_model(name, engine=arguments.engine, threads=arguments.threads)
+        load_model(
+            name,
+            engine=arguments.engine,
+            threads=arguments.threads,
+            progress=ProgressLines(partial(print, file=sys.stderr, flush=True)),
+        )
     )
     pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
     return Contestant(

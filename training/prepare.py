@@ -311,10 +311,11 @@ def _shown(progress: Progress) -> OnProgress:
     """Return what shows a line of progress for each sequence."""
     rows: dict[str, TaskID] = {}
 
-    def show(name: str, done: int, total: int) -> None:
+    def show(name: str, done: int, total: int, doing: str = '') -> None:
         if name not in rows:
             rows[name] = progress.add_task(name, total=total)
-        progress.update(rows[name], completed=done, total=total)
+        description = f'{name}: {doing}' if doing else name
+        progress.update(rows[name], completed=done, total=total, description=description)
 
     return show
 

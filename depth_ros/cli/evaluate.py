@@ -22,8 +22,7 @@ results; 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 import shlex
@@ -40,6 +39,7 @@ from depth_ros.cli.evaluate_options import (
     topics_of,
 )
 from depth_ros.cli.evaluate_summary import print_bags, print_summary
+from depth_ros.cli.progress_rows import progress_rows
 from depth_ros.errors import DepthRosError
 from depth_ros.evaluation.files import make_folder
 from depth_ros.evaluation.fleet import evaluate_many, find_bags, Plan
@@ -49,15 +49,6 @@ from depth_ros.evaluation.run import evaluate, evaluate_recorded, Evaluation
 from depth_ros.evaluation.runners import runner_of
 from depth_ros.evaluation.tasks import OnProgress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 PROGRAM = 'python -m depth_ros.cli.evaluate'
 # What shells report for a program that SIGINT has ended.
@@ -101,7 +92,7 @@ def _one(options: argparse.Namespace, command: str, console: Console, errors: Co
         bag, found = salvage_bag(bag, make_folder(options.output) / RECOVERED_FOLDER)
         recovered = {**asdict(found), 'from': options.bag[0], 'sentence': found.sentence()}
         console.print(f'Recovered: {found.sentence()}', markup=False, highlight=False)
-    with _progress(errors) as on_progress:
+    with progress_rows(errors) as on_progress:
         evaluation = _evaluation(options, bag, command, on_progress)
     evaluation.result['recovered'] = recovered
     # Before anything is written: a full disk must not cost the numbers.
@@ -122,7 +113,7 @@ def _many(options: argparse.Namespace, command: str, console: Console, errors: C
         command=command,
     )
     runs = runner_of(options.workers, options.ray, options.retries)
-    with runs as runner, _progress(errors) as on_progress:
+    with runs as runner, progress_rows(errors) as on_progress:
         result = evaluate_many(bags, options.output, runner, plan, on_progress=on_progress)
     print_summary(console, result)
     print_bags(console, result)
@@ -153,9 +144,15 @@ def _evaluation(
         return evaluate_recorded(
             bag, recording, options.output, depth_topic=options.depth_topic, **common
         )
+
+    def say(sentence: str) -> bool:
+        on_progress('loading', 0, 0, sentence)
+        return True
+
     return evaluate(
         bag,
         options.output,
+        say=say,
         model=options.model or 'default',
         engine=options.engine or 'auto',
         threads=options.threads or 0,
@@ -194,26 +191,6 @@ def _parsed(given: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(given)
     check_effects(parser, options)
     return options
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[OnProgress]:
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        rows: dict[str, TaskID] = {}
-
-        def show(name: str, done: int, total: int) -> None:
-            if name not in rows:
-                rows[name] = progress.add_task(name, total=total)
-            progress.update(rows[name], completed=done, total=total, visible=done < total)
-
-        yield show
 
 
 if __name__ == '__main__':

@@ -32,6 +32,7 @@ import sys
 from typing import Any, get_args
 
 from depth_ros.cli.evaluate_summary import print_summary
+from depth_ros.cli.progress_rows import progress_rows
 from depth_ros.core.alignment import Alignment
 from depth_ros.core.metrics import Crop, CROPS, ScoreRules
 from depth_ros.errors import DepthRosError
@@ -45,7 +46,6 @@ from depth_ros.evaluation.kitti_protocol import (
 )
 from depth_ros.evaluation.run import Evaluation
 from rich.console import Console
-from rich.progress import Progress
 
 PROGRAM = 'python -m depth_ros.cli.evaluate_kitti'
 # What shells report for a program that SIGINT has ended.
@@ -109,8 +109,12 @@ def _evaluation(options: argparse.Namespace, command: str, errors: Console) -> E
         checks=('cloud', 'boundary'),
         pictures=options.pictures,
     )
-    with Progress(console=errors, transient=True) as progress:
-        task = progress.add_task('scoring', total=None)
+    with progress_rows(errors) as on_progress:
+
+        def say(sentence: str) -> bool:
+            on_progress('loading', 0, 0, sentence)
+            return True
+
         return evaluate_kitti(
             KittiFolders(options.raw, options.annotated, truth),
             read_list(options.list),
@@ -122,7 +126,8 @@ def _evaluation(options: argparse.Namespace, command: str, errors: Console) -> E
             threads=options.threads,
             config=config,
             command=command,
-            on_frame=lambda done, total: progress.update(task, completed=done, total=total),
+            on_frame=lambda done, total: on_progress('scoring', done, total),
+            say=say,
         )
 
 

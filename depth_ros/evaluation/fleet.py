@@ -44,7 +44,7 @@ from depth_ros.evaluation.report import (
     write_pages,
 )
 from depth_ros.evaluation.run import evaluate
-from depth_ros.evaluation.tasks import OnProgress, Outcome, outcomes_of, Runner
+from depth_ros.evaluation.tasks import no_progress, OnProgress, Outcome, outcomes_of, Runner
 from depth_ros.evaluation.totals import Totals
 
 BAGS_FOLDER = 'bags'
@@ -80,9 +80,15 @@ class BagTask:
 
         :raises DepthRosError: the bag, the model or a setting is unusable.
         """
+
+        def say(sentence: str) -> bool:
+            on_progress(self.name, 0, 0, sentence)
+            return True
+
         evaluation = evaluate(
             self.bag,
             self.folder,
+            say=say,
             model=self.model,
             engine=self.engine,
             threads=self.threads,
@@ -186,7 +192,7 @@ def evaluate_many(
     plan: Plan,
     *,
     is_overlapped: bool = True,
-    on_progress: OnProgress = lambda name, done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> dict[str, Any]:
     """
     Evaluate bags, write the result of all of them, and return it.

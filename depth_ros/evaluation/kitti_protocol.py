@@ -51,7 +51,7 @@ from depth_ros.evaluation.files import FrameTable, make_folder
 from depth_ros.evaluation.journal import Journal
 from depth_ros.evaluation.overlap import Ahead, Behind
 from depth_ros.evaluation.report import SCHEMA_VERSION, TABLE_FILE
-from depth_ros.evaluation.run import Evaluation, OnFrame
+from depth_ros.evaluation.run import Evaluation, OnFrame, Say
 from depth_ros.evaluation.scoring import FrameScorer, Measured, Prediction, skip_record
 from depth_ros.evaluation.session import Session
 from depth_ros.evaluation.sources import NotPredicted, PipelinePredictor
@@ -216,15 +216,19 @@ def evaluate_kitti(
     config: EvaluationConfig,
     command: str = '',
     on_frame: OnFrame = lambda done, total: None,
+    say: Say = lambda sentence: True,
 ) -> Evaluation:
     """
     Score a model on a list of frames; files come with ``Evaluation.write``.
 
+    :param say: told what takes long before the first frame, as building an engine.
     :raises DepthRosError: the model is unusable, or no frame of the list could be scored.
     """
     with ExitStack() as stack:
         output = make_folder(output)
-        loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
+        loaded = stack.enter_context(
+            load_model(model, engine=engine, threads=threads, progress=say)
+        )
         pipeline = DepthPipeline(loaded.engine, loaded.card, PipelineConfig())
         table = FrameTable(output / TABLE_FILE)
         stack.callback(table.close)

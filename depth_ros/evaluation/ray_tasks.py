@@ -29,7 +29,7 @@ import time
 from typing import Any
 
 from depth_ros.errors import ConfigError
-from depth_ros.evaluation.tasks import OnProgress, Outcome, run_task, Task
+from depth_ros.evaluation.tasks import no_progress, OnProgress, Outcome, run_task, Task
 
 LOCAL = 'local'
 
@@ -113,4 +113,4 @@ class RayRunner:
 def _work(task: Task, folder: str) -> Outcome:
     # Paths may be relative to where the program was started.
     os.chdir(folder)
-    return run_task(task, lambda name, done, total: None)
+    return run_task(task, no_progress)

@@ -61,6 +61,7 @@ from depth_ros.evaluation.topics import bag_facts
 import numpy as np
 
 OnFrame = Callable[[int, int], None]
+Say = Callable[[str], bool]
 
 NO_RECORDINGS = Recordings()
 CORES_OF_SCORES = 2
@@ -68,6 +69,11 @@ CORES_OF_SCORES = 2
 
 def _no_progress(done: int, total: int) -> None:
     """Report to nobody."""
+
+
+def _go_on(sentence: str) -> bool:
+    """Report to nobody."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +124,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
     command: str = '',
     on_frame: OnFrame = _no_progress,
+    say: Say = _go_on,
     resume: bool = False,
     is_overlapped: bool = True,
     recordings: Recordings = NO_RECORDINGS,
@@ -125,6 +132,7 @@ def evaluate(
     """
     Score a model on a bag; beside per_frame.csv, files come with ``Evaluation.write``.
 
+    :param say: told what takes long before the first frame, as building an engine; False stops it.
     :param resume: go on where an earlier run with the same folder was killed.
     :param is_overlapped: False runs one frame after another in one thread, for comparison.
     :param recordings: of the predictions, to be looked at.
@@ -134,7 +142,9 @@ def evaluate(
     recordings.check(resume=resume)
     with ExitStack() as stack:
         run = _Run(stack, bag, make_folder(folder), topics or Topics(), config, on_frame)
-        loaded = stack.enter_context(load_model(model, engine=engine, threads=threads))
+        loaded = stack.enter_context(
+            load_model(model, engine=engine, threads=threads, progress=say)
+        )
         spec = loaded.engine.spec
         facts = {'model': model_facts(loaded), 'node': None, 'command': command}
         predictor = PipelinePredictor.of(loaded, run.config, run.tree)

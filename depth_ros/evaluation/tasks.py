@@ -22,14 +22,30 @@ not depend on who has run them, or in which order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import time
 from typing import Any, Protocol, TypeVar
 
 from depth_ros.errors import DepthRosError
 
-OnProgress = Callable[[str, int, int], None]
+
+class OnProgress(Protocol):
+    """Is told how far tasks are."""
+
+    def __call__(self, name: str, done: int, total: int, doing: str = '') -> None:
+        """
+        Take the progress of one task.
+
+        :param name: of the task.
+        :param done: frames so far; ``total`` 0: not known.
+        :param doing: what keeps it from the next frame, such as building an engine.
+        """
+        ...
+
+
+def no_progress(name: str, done: int, total: int, doing: str = '') -> None:
+    """Tell nobody."""
 
 
 class Task(Protocol):

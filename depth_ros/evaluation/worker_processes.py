@@ -144,12 +144,12 @@ def _work(task_handle: int, out_handle: int) -> None:
     outbox: Connection = Connection(out_handle, readable=False)
     last = 0.0
 
-    def tell(name: str, done: int, total: int) -> None:
+    def tell(name: str, done: int, total: int, doing: str = '') -> None:
         nonlocal last
         now = time.monotonic()
         if now - last > PROGRESS_SECONDS or done == total:
             last = now
-            outbox.send((name, done, total))
+            outbox.send((name, done, total, doing))
 
     outbox.send(run_task(task, tell))
 

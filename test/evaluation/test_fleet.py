@@ -157,7 +157,7 @@ def test_worker_that_dies_is_tried_again_and_loses_no_other(inputs, serial, tmp_
         def run(self, tasks, on_progress):
             killed = []
 
-            def kill(name, done, total):
+            def kill(name, *progress):
                 if name == 'long' and not killed:
                     killed.append(self.pids[name])
                     os.kill(self.pids[name], signal.SIGKILL)

@@ -116,7 +116,7 @@ def test_worker_that_dies_is_tried_again_and_the_bytes_are_the_same(
         """Kills the first process that reports progress on one bag."""
 
         def run(self, tasks: Any, on_progress: Any) -> Any:
-            def kill(name: str, done: int, total: int) -> None:
+            def kill(name: str, *progress: Any) -> None:
                 if name == 'one' and not killed:
                     killed.append(self.pids[name])
                     os.kill(self.pids[name], signal.SIGKILL)
