@@ -55,7 +55,7 @@ VARIANTS = {
 
 
 def deployment(**options: Any) -> Deployment:
-    """Return a network whose batch norms have seen something and whose heads say something."""
+    """Return a network whose batch norms have seen something and that says something."""
     torch.manual_seed(0)
     network = TcDepthNet(
         TcDepthConfig(
@@ -74,6 +74,8 @@ def deployment(**options: Any) -> Deployment:
         network.sequence(video(), camera_B4())
         for head in (network.base.depth_heads[0], network.base.sigma_heads[0]):
             head.conv.weight.mul_(20.0)
+        if network.attention.volume is not None:
+            torch.nn.init.normal_(network.attention.volume.scores.weight, std=0.3)
     return Deployment(
         network=network.eval(), name='small', width=WIDTH, height=HEIGHT, focal_px=FOCAL
     )

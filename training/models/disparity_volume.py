@@ -30,13 +30,17 @@ from training.models.layers import at_least_float32
 # As published.
 BINS = 256
 WIDTH = 256
+# An untrained volume says about this depth everywhere; most of a street is within a factor of 4.
+START_M = 10.0
 
 
 class DisparityVolume(nn.Module):
     """
     Features to an expected inverse depth [1/m]: a softmax over bins that are linear in it.
 
-    It reads the features without a gradient to them: only its own loss trains it.
+    It reads the features without a gradient to them: only its own loss trains it. It begins at
+    ``START_M``: from equal shares, whose mean is half the nearest depth's, the way to the few bins
+    of a street is so long that training overshoots, one bin takes all, and no gradient is left.
     """
 
     def __init__(
@@ -64,6 +68,10 @@ class DisparityVolume(nn.Module):
         self.scores = nn.Conv2d(width, bins, 3, padding=1)
         values = torch.linspace(1.0 / max_depth_m, 1.0 / min_depth_m, bins)
         self.register_buffer('bins_per_m', values[None, :, None, None], persistent=False)
+        assert self.scores.bias is not None
+        with torch.no_grad():
+            self.scores.weight.zero_()
+            self.scores.bias.copy_(-START_M * values)
 
     def forward(self, features_BChw: Tensor) -> Tensor:
         """Return the mean inverse depth [1/m], (B, 1, h, w), never less than float32."""

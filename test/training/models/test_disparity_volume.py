@@ -55,8 +55,31 @@ def test_equal_shares_answer_the_middle() -> None:
     torch.testing.assert_close(network(torch.rand(1, 6, 2, 2)), wanted)
 
 
+def test_untrained_answers_are_those_of_a_street() -> None:
+    network = DisparityVolume(6, min_depth_m=0.1, max_depth_m=100.0, width=8)
+    depth = 1 / network(10 * torch.randn(1, 6, 3, 4))
+    assert 5.0 < depth.min() == depth.max() < 20.0
+
+
+def test_large_features_can_be_learned_from_at_a_high_rate() -> None:
+    """As those of an encoder that ends in a projection: not one bin for all, for ever."""
+    torch.manual_seed(0)
+    network = DisparityVolume(16, min_depth_m=0.1, max_depth_m=100.0, width=32)
+    features, truth = 6 * torch.randn(4, 16, 5, 9), 0.01 + 0.19 * torch.rand(4, 1, 5, 1)
+    features[:, :1] = 60 * truth
+    truth = truth.expand(-1, -1, -1, 9)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(60):
+        loss = (network(features) - truth).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.4 * (truth - truth.median()).abs().mean()
+
+
 def test_no_gradient_reaches_the_features_and_all_parameters_learn() -> None:
     network = volume(width=8)
+    torch.nn.init.normal_(network.scores.weight, std=0.1)
     features = torch.rand(1, 6, 3, 4).requires_grad_()
     network(features).sum().backward()
     assert features.grad is None

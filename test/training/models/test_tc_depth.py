@@ -44,9 +44,9 @@ def network(encoder: str = LIGHT, memory: int = 2, **options: object) -> TcDepth
     torch.manual_seed(0)
     config = replace(CONFIG, encoder=encoder, memory=memory, attention=replace(SMALL, **options))
     net = TcDepthNet(config)
-    # Heads that begin at a constant would hide what comes before them.
+    # Heads and volumes that begin at a constant would hide what comes before them.
     for name, parameter in net.named_parameters():
-        if 'heads' in name and name.endswith('weight'):
+        if name.endswith('weight') and ('heads' in name or 'scores' in name):
             nn.init.normal_(parameter, std=0.3)
     settle(net)
     return net.eval()
@@ -184,7 +184,7 @@ def test_two_frames_in_the_centred_form_see_what_a_step_sees_with_one_layer() ->
 def test_the_camera_acts_through_the_attention_in_space_alone() -> None:
     image = video(1)[:, 0]
     for spatial in (True, False):
-        net = network(spatial=spatial, sigma_m=0.05)
+        net = network(spatial=spatial, sigma_m=1.0)
         states = net.initial_states(1, *SIZE)
         wide, narrow = (net.step(image, CAMERA * k, states)[0] for k in (1.0, 4.0))
         assert net.uses_camera == spatial
