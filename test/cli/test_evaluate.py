@@ -20,7 +20,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
-from test.engines.graphs import memory_card, memory_file
+from test.engines.graphs import steady_card, steady_file
 from test.evaluation.scenes import Drive, EXPECTED, record, write_drive, write_model
 
 from depth_ros.cli.evaluate import main
@@ -201,20 +201,25 @@ def test_evaluate_damaged_mcap_scores_what_can_be_recovered(bag, model, tmp_path
 
 
 @pytest.mark.dds
-@pytest.mark.parametrize('kind', ['plain', 'memory'])
+@pytest.mark.parametrize('kind', ['plain', 'camera and memory'])
 def test_evaluate_realtime_without_drops_gives_the_numbers_of_the_deterministic_run(
     model, tmp_path, kind
 ):
-    if kind == 'memory':
-        model = memory_file(tmp_path / 'memory.onnx')
-        write_card(model, memory_card())
+    if kind == 'camera and memory':
+        model = steady_file(tmp_path / 'steady.onnx')
+        write_card(model, steady_card())
     bag = write_drive(tmp_path / 'bag', Drive(frames=12, transport_ns=1_000_000))
     common = [bag, '--model', model, '--engine', 'onnxruntime', '--crop', 'none', '--pictures', 0]
-    direct, live = tmp_path / 'direct', tmp_path / 'live'
+    direct = tmp_path / 'direct'
     assert run(*common, '--output', direct) == 0
-    assert run(*common, '--output', live, '--realtime', '--rate', '0.5') == 0
-    results = [json.loads((f / 'metrics.json').read_text()) for f in (direct, live)]
-    skipped = results[1]['frames']['skipped']
+    # A machine that does other work may make the node drop a frame: then once more, slowly.
+    for rate in ('0.5', '0.2'):
+        live = tmp_path / f'live_{rate}'
+        assert run(*common, '--output', live, '--realtime', '--rate', rate) == 0
+        results = [json.loads((f / 'metrics.json').read_text()) for f in (direct, live)]
+        skipped = results[1]['frames']['skipped']
+        if not skipped:
+            break
     assert skipped == {}, f'the node has dropped frames: {skipped}, {results[1]["node"]}'
     for key in ('depth', 'by_range', 'by_region', 'by_pixel', 'uncertainty', 'checks', 'truth'):
         assert results[0][key] == results[1][key], key
