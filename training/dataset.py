@@ -241,8 +241,13 @@ class DepthDataset(Dataset[Sample]):
         )
 
     def _pseudo(self, line: Mapping[str, Any], shape: tuple[int, int]) -> Tensor | None:
-        inv_depth_HW = None if self.labels is None else self.labels.read(line, shape)
-        return None if inv_depth_HW is None else torch.from_numpy(inv_depth_HW)[None]
+        if self.labels is None:
+            return None
+        inv_depth_HW = self.labels.read(line, shape)
+        if inv_depth_HW is None:
+            # A batch of such frames alone is one of unknown labels, not one that nobody asked.
+            return torch.full((1, *shape), torch.nan)
+        return torch.from_numpy(inv_depth_HW)[None]
 
     def _depth(self, line: Mapping[str, Any], shape: tuple[int, int]) -> NDArray[np.float32]:
         if line['depth'] is None:

@@ -70,7 +70,7 @@ class Sample:
             where there is none.
         seed: from which everything random about this item is drawn.
         pseudo_1HW: float32, inverse depth by a model, in its units; 0: sky or beyond its range,
-            NaN: unknown. None where there are no pseudo-labels.
+            NaN: unknown, everywhere in a frame that has none. None where nobody asked.
         right: of the other camera of a rectified pair, with the same K; None where there is none
             or nobody asked.
 

@@ -79,8 +79,8 @@ def test_labels_are_what_the_model_says_of_the_clean_pictures(
     assert label(model(tmp_path, **AFFINE), dataset, out) == 0
     assert f'{OTHER_FRAMES} frames labelled' in capsys.readouterr().out
     found = samples(dataset, out)
-    assert [s.pseudo_1HW is None for s in found] == [s.is_labelled for s in found]
-    labelled = [s for s in found if s.pseudo_1HW is not None]
+    assert [bool(s.pseudo_1HW.isnan().all()) for s in found] == [s.is_labelled for s in found]
+    labelled = [s for s in found if not s.is_labelled]
     assert len(labelled) == OTHER_FRAMES
     for sample in labelled:
         assert sample.pseudo_1HW[0, :, :4].numpy() == pytest.approx(BRIGHT, rel=2e-3)
@@ -90,7 +90,7 @@ def test_labels_are_what_the_model_says_of_the_clean_pictures(
     assert batch.pseudo_B1HW is not None
     assert torch.isfinite(batch.pseudo_B1HW[0]).all()
     assert torch.isnan(batch.pseudo_B1HW[1]).all()
-    assert collate([lidar]).pseudo_B1HW is None
+    assert torch.isnan(collate([lidar]).pseudo_B1HW).all()
 
 
 def test_manifest_names_model_and_dataset(dataset: Path, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_manifest_names_model_and_dataset(dataset: Path, tmp_path: Path) -> None
     assert facts['count'] == LIDAR_FRAMES + OTHER_FRAMES
     assert facts['model']['card']['output']['kind'] == 'metric_depth'
     assert facts['model']['sha256'] == Labeller(str(path), engine='onnxruntime').loaded.sha256
-    assert all(sample.pseudo_1HW is not None for sample in samples(dataset, out))
+    assert not any(sample.pseudo_1HW.isnan().all() for sample in samples(dataset, out))
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,17 @@ def test_student_trains_from_the_store_and_goes_on_to_the_bit(
     assert label(model(tmp_path, kind='metric_depth'), dataset, labels) == 0
     assert runs.train(two, dataset, whole, '--no-validation', '--resume') == 1
     assert 'was trained on another dataset (labels_sha256' in capsys.readouterr().err
+
+
+def test_batches_of_frames_with_lidar_alone_have_no_lesson(dataset: Path, tmp_path: Path) -> None:
+    labels, out = tmp_path / 'labels', tmp_path / 'run'
+    assert label(model(tmp_path, **AFFINE), dataset, labels) == 0
+    recipe = {'name': 'supervised', 'teacher': {'labels': str(labels), 'loss': 'affine'}}
+    config = runs.config_file(tmp_path, recipe=recipe, batch_size=1, epochs=1)
+    assert runs.train(config, dataset, out, '--no-validation') == 0
+    taught = [row['term_teacher'] for row in runs.rows(out / 'log.csv')]
+    assert len([term for term in taught if term]) == OTHER_FRAMES
+    assert '' in taught
 
 
 def test_student_without_unlabelled_frames_is_refused(
