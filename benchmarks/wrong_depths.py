@@ -125,7 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         network = load_feature_network(given.features)
         _, config = load_recipe(given.features)
-        whole = Resize(width=config.data.width, height=config.data.height)
+        width, height = given.size or (config.data.width, config.data.height)
+        config.network.check_size(width, height)
+        whole = Resize(width=width, height=height)
         dataset = DepthDataset(
             given.data, given.split, labelled=True, neighbours=True, augment=whole
         )
@@ -151,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--data', type=Path, required=True, help='folder of training.prepare')
     parser.add_argument('--features', type=Path, required=True, help='of a feature_network')
     parser.add_argument('--split', choices=('train', 'val'), default='val')
+    parser.add_argument(
+        '--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help="default: the network's"
+    )
     parser.add_argument('--frames', type=int, default=25, help='at most, spread over the split')
     return parser
 

@@ -79,6 +79,10 @@ def test_program_says_it_of_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixt
     words = ['--data', runs.make_dataset(tmp_path / 'data'), '--frames', '2']
     assert main([*map(str, words), '--features', str(features), '--split', 'train']) == 0
     assert '| colours, low gradient |' in capsys.readouterr().out
+    size = [*map(str, words), '--features', str(features), '--size', '96']
+    assert main([*size, '64']) == 0
+    assert main([*size, '65']) == 1
+    assert '65' in capsys.readouterr().err
     none = tmp_path / 'none.ckpt'
     assert main([*map(str, words), '--features', str(none)]) == 1
     assert 'cannot be read' in capsys.readouterr().err
