@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from depth_ros.evaluation.page_parts import bag_notes
 from depth_ros.evaluation.report import METRIC_TITLES, number, span
 from rich.console import Console
 from rich.table import Table
@@ -92,3 +93,6 @@ def print_bags(console: Console, result: dict[str, Any]) -> None:
         )
         table.add_row(bag['name'], *cells, f'{frames["scored"]} of {frames["processed"]}')
     console.print(table)
+    for bag in result['bags']:
+        for note in bag_notes(bag):
+            console.print(f'{bag["name"]}: {note}', style='yellow', markup=False, highlight=False)

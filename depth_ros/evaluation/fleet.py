@@ -264,8 +264,20 @@ def merged(folder: Path, outcomes: Sequence[Outcome], config: EvaluationConfig) 
         result = read_result(part)
         shared = shared or {key: result[key] for key in SHARED_KEYS}
         totals.merge(_replayed(part, config))
-        kept = ('depth', 'frames', 'accuracy', 'drift', 'bag', 'pictures', 'sequence_scale')
+        kept = (
+            'depth',
+            'frames',
+            'accuracy',
+            'drift',
+            'bag',
+            'pictures',
+            'sequence_scale',
+            'lidar_clock',
+        )
         rows.append({**row, 'error': None, **{key: result[key] for key in kept}})
+    if config.lidar_offset_ms == 'auto':
+        # Measured in each bag, whose own folder has the number.
+        shared['protocol'] = {**shared['protocol'], 'lidar_offset_ms': 'auto'}
     return {
         **totals.result(),
         'accuracy': _accuracy(rows),

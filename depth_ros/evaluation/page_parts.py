@@ -50,6 +50,8 @@ CHECK_TITLES: dict[str, tuple[str, str, int, str]] = {
     'wall_flat_share': ('wall pixels within 5 % of the plane', '', 3, 'higher'),
     'wall_bow': ('bow of the wall, middle minus border', '', 4, 'near 0'),
 }
+# How much higher than the whole a chart of sparsification is.
+NAMES_ROOM = 1.4
 CHARTED = {'abs_rel': 'AbsRel', 'rmse': 'RMSE [m]'}
 
 
@@ -66,6 +68,15 @@ def check_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         for name, (title, unit, digits, better) in CHECK_TITLES.items()
         if name in result['checks']
     ]
+
+
+def bag_notes(bag: dict[str, Any]) -> list[str]:
+    """Return what is to be known of one bag of several: no accuracy, clocks that differ."""
+    if bag['error'] is not None:
+        return []
+    notes = [] if bag['accuracy'] == 'measured' else [f'Accuracy: {bag["accuracy"]}']
+    clock = bag['lidar_clock']
+    return [*notes, clock['warning']] if clock and clock['warning'] else notes
 
 
 def region_rows(result: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -130,7 +141,8 @@ def sparsification_charts(result: dict[str, Any]) -> list[str]:
             'by the error itself': list(zip(shares, by_error, strict=True)),
             'by chance': [(0.0, whole), (1.0, whole)],
         }
-        y = Axis.over([*by_sigma, *by_error], f'{title} of the rest', from_zero=True)
+        # The names of the curves stand above the line of chance.
+        y = Axis.over([*by_sigma, NAMES_ROOM * whole], f'{title} of the rest', from_zero=True)
         charts.append(line_chart(series, x, y, f'Sparsification of {title}'))
     return charts
 

@@ -49,6 +49,7 @@ PAGES = {'report.md': 'report.md.j2', 'report.html': 'report.html.j2'}
 PAGE_JPEG_QUALITY = 85
 
 PARTS = (
+    page_parts.bag_notes,
     page_parts.check_rows,
     page_parts.pictures,
     page_parts.range_charts,

@@ -183,6 +183,37 @@ def test_resumed_fleet_does_not_repeat_what_is_done(inputs, serial, tmp_path, mo
     assert whole(tmp_path / 'out') == whole(serial)
 
 
+@pytest.fixture(scope='module')
+def doubtful(tmp_path_factory):
+    """Return a bag whose LiDAR has a clock of its own, and one without LiDAR."""
+    folder = tmp_path_factory.mktemp('doubtful')
+    ahead = Drive(frames=9, transport_ns=8_000_000, lidar_ahead_ns=300_000_000)
+    return [
+        write_drive(folder / 'ahead', ahead),
+        write_drive(folder / 'pictures', Drive(frames=3, has_lidar=False)),
+    ]
+
+
+def test_program_says_of_each_bag_what_is_doubtful(doubtful, inputs, tmp_path, capsys):
+    options = ['--model', str(inputs[1]), '--engine', 'onnxruntime', '--crop', 'none']
+    out = tmp_path / 'out'
+    assert main([*map(str, doubtful), *options, '--output', str(out)]) == 0
+    printed = ' '.join(capsys.readouterr().out.split())
+    pages = [(out / name).read_text() for name in ('report.html', 'report.md')]
+    for text in (printed, *pages):
+        assert 'stamps are 300 ms ahead of' in text.replace('&#39;', "'")
+        assert 'impossible: the bag has no lidar topic' in text
+
+
+def test_clock_that_is_measured_in_each_bag_is_told_as_that(doubtful, inputs, tmp_path):
+    config = replace(CONFIG, lidar_offset_ms='auto')
+    result = run((doubtful[:1], inputs[1]), tmp_path, SerialRunner(), config=config)
+    assert result['frames']['scored'] == 9
+    assert result['protocol']['lidar_offset_ms'] == 'auto'
+    own = json.loads((tmp_path / 'bags/ahead/metrics.json').read_text())
+    assert own['protocol']['lidar_offset_ms'] == pytest.approx(-300.0)
+
+
 def test_all_bags_failing_is_an_error_that_names_each(inputs, tmp_path):
     bags, model = inputs
     with pytest.raises(ReportError, match=r'none of 2 bags.*blind: bag.*nowhere: bag'):
