@@ -32,12 +32,13 @@ import resource
 import sys
 import time
 
+from depth_ros.core.model_spec import ModelSpec
 from depth_ros.core.preprocess import image_inputs, Preprocessor, usual_camera
 from depth_ros.engines.cuda_memory import Cuda, MIB
-from depth_ros.engines.factory import BACKENDS, load_model
+from depth_ros.engines.factory import BACKENDS, load_model, LoadedModel
 from depth_ros.engines.model_card import read_card
 from depth_ros.engines.model_files import resolve_model
-from depth_ros.engines.probe import draw_street
+from depth_ros.engines.probe import draw_street, no_past
 from depth_ros.errors import ConfigError, DepthRosError, ModelError
 import numpy as np
 
@@ -48,8 +49,8 @@ CAMERA_WH = (1242, 375)
 EXIT_ERROR = 1
 NS_PER_MS = 1e6
 HEAD = (
-    '| engine | precision | device | batch | p50 ms | p95 ms | p99 ms | frames/s | CPU ms '
-    '| GPU MiB |\n|---|---|---|---|---|---|---|---|---|---|'
+    '| model | engine | precision | device | batch | p50 ms | p95 ms | p99 ms | frames/s | CPU ms '
+    '| GPU MiB |\n|---|---|---|---|---|---|---|---|---|---|---|'
 )
 
 
@@ -57,6 +58,7 @@ HEAD = (
 class Candidate:
     """One engine with one batch size; ``gpu_mib`` is what loading it took, None if unknown."""
 
+    model: str
     name: str
     precision: str
     device: str
@@ -73,8 +75,8 @@ class Candidate:
         cpu_ms = 1e3 * self.cpu_s / len(self.times_ns)
         memory = 'unknown' if self.gpu_mib is None else f'{self.gpu_mib:.0f}'
         return (
-            f'| {self.name} | {self.precision} | {self.device} | {self.batch} | {p50:.2f} '
-            f'| {p95:.2f} | {p99:.2f} | {rate:.1f} | {cpu_ms:.2f} | {memory} |'
+            f'| {self.model} | {self.name} | {self.precision} | {self.device} | {self.batch} '
+            f'| {p50:.2f} | {p95:.2f} | {p99:.2f} | {rate:.1f} | {cpu_ms:.2f} | {memory} |'
         )
 
 
@@ -129,20 +131,47 @@ def _engine(name: str, arguments: argparse.Namespace) -> Iterator[Candidate]:
     before = _gpu_used_mib()
     loaded = load_model(arguments.model, engine=name, progress=_tell)
     after, spec = _gpu_used_mib(), loaded.engine.spec
-    if loaded.card.temporal.is_stateful:
-        raise ConfigError(f'{arguments.model}: models with a memory are not measured here')
-    for batch in arguments.batch:
-        preprocess = Preprocessor(loaded.card.input, mirrored=batch > 1)
-        tensor, _ = preprocess(draw_street(*CAMERA_WH), with_mirror=batch > 1)
-        inputs = image_inputs(loaded.card.input, tensor, usual_camera(loaded.card))
+    for batch in _batches(arguments.batch, loaded.card):
         yield Candidate(
+            model=loaded.card.name,
             name=f'{spec.backend} {spec.version}',
             precision=spec.precision,
             device=spec.device,
             batch=batch,
             gpu_mib=None if before is None or after is None else after - before,
-            call=lambda inputs=inputs: loaded.engine.infer(inputs),
+            call=_Stream(loaded, batch),
         )
+
+
+def _batches(given: Sequence[int] | None, card: ModelSpec) -> Sequence[int]:
+    """Return what the pipeline feeds: two images where the second is the mirror image."""
+    possible = (1, 2) if card.uncertainty.kind == 'flip' else (1,)
+    wrong = sorted(set(given or ()) - set(possible))
+    if wrong:
+        raise ConfigError(f'batch {wrong[0]}: {card.name} is fed with one image at a time')
+    return given or possible
+
+
+class _Stream:
+    """Inference after inference on one image, each with the states of the one before."""
+
+    def __init__(self, loaded: LoadedModel, batch: int) -> None:
+        card = loaded.card
+        tensor, _ = Preprocessor(card.input, mirrored=batch > 1)(
+            draw_street(*CAMERA_WH), with_mirror=batch > 1
+        )
+        self._inputs = image_inputs(card.input, tensor, usual_camera(card))
+        self._states = no_past(card)
+        self._copies_states = not loaded.engine.spec.gives_new_arrays
+        self._loaded = loaded
+
+    def __call__(self) -> None:
+        """Run one; a state that an engine keeps on its device goes back as it is."""
+        outputs = self._loaded.engine.infer({**self._inputs, **self._states})
+        for state in self._loaded.card.temporal.states:
+            value = outputs[state.output]
+            is_copied = self._copies_states and isinstance(value, np.ndarray)
+            self._states[state.input] = value.copy() if is_copied else value
 
 
 def _torch(name: str, arguments: argparse.Namespace) -> Iterator[Candidate]:
@@ -165,11 +194,12 @@ def _torch(name: str, arguments: argparse.Namespace) -> Iterator[Candidate]:
         with torch.inference_mode():
             return called(image.cuda(non_blocking=True)).cpu()
 
-    for batch in arguments.batch:
+    for batch in _batches(arguments.batch, card):
         image = torch.rand(batch, 3, card.input.height, card.input.width).pin_memory()
         call(image)
         after = _gpu_used_mib()
         yield Candidate(
+            model=card.name,
             name=f'{name} {torch.__version__}',
             precision='fp32',
             device=torch.cuda.get_device_name(),
@@ -199,7 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--engines', nargs='+', default=[*GPU_ENGINES, *TORCH, 'onnxruntime'], metavar='ENGINE'
     )
-    parser.add_argument('--batch', nargs='+', type=int, choices=(1, 2), default=[1, 2])
+    parser.add_argument(
+        '--batch', nargs='+', type=int, choices=(1, 2), help='default: what the model is fed with'
+    )
     parser.add_argument('--rounds', type=int, default=300)
     parser.add_argument('--warmup', type=int, default=30)
     return parser

@@ -17,24 +17,50 @@
 from __future__ import annotations
 
 from pathlib import Path
+from test.engines.graphs import memory_card, memory_file
 
-from benchmarks.gpu_engine import Candidate, main, measure
+from benchmarks.gpu_engine import _Stream, Candidate, main, measure
+from depth_ros.engines.factory import load_model
+from depth_ros.engines.model_card import write_card
 import pytest
 
-COLUMNS = 10
+COLUMNS = 11
+QUICK = ('--engines', 'onnxruntime', '--rounds', '3', '--warmup', '1')
 
 
 def test_main_prints_a_row_for_each_engine_and_batch(capsys):
-    assert main(['--engines', 'onnxruntime', '--rounds', '3', '--warmup', '1']) == 0
+    assert main(['--model', 'meter_xxs_kitti', *QUICK]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert all(line.count('|') == COLUMNS + 1 for line in lines)
     for line, batch in zip(lines[2:], (1, 2), strict=True):
         cells = [cell.strip() for cell in line.split('|')[1:-1]]
-        assert cells[0].startswith('onnxruntime 1.')
-        assert cells[1:4] == ['fp32', 'CPU', str(batch)]
-        p50, p95, p99 = (float(cell) for cell in cells[4:7])
+        assert cells[0] == 'meter_xxs_kitti'
+        assert cells[1].startswith('onnxruntime 1.')
+        assert cells[2:5] == ['fp32', 'CPU', str(batch)]
+        p50, p95, p99 = (float(cell) for cell in cells[5:8])
         assert 0 < p50 <= p95 <= p99
+
+
+def test_main_model_without_a_mirror_image_is_fed_with_one(capsys):
+    assert main(['--model', 'meter_xxs_sigma_kitti', *QUICK]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(['--model', 'meter_xxs_sigma_kitti', '--batch', '2', *QUICK]) == 1
+    assert 'batch 2: meter_xxs_sigma_kitti is fed with one image' in capsys.readouterr().err
+
+
+def test_stream_of_a_model_with_a_memory_feeds_its_states_back(tmp_path):
+    path = memory_file(tmp_path / 'memory.onnx')
+    write_card(path, memory_card())
+    with load_model(str(path), engine='onnxruntime', threads=1) as loaded:
+        run = _Stream(loaded, 1)
+        seen = []
+        for _ in range(3):
+            run()
+            seen.append(float(run._states['memory'].mean()))
+    # memory / 2 + mean of the picture
+    assert seen == pytest.approx([seen[0], 1.5 * seen[0], 1.75 * seen[0]], rel=1e-5)
+    assert main(['--model', str(path), *QUICK]) == 0
 
 
 @pytest.mark.parametrize('engine', ['onnxruntime_cuda', 'tensorrt', 'torch_eager'])
@@ -55,6 +81,7 @@ def test_main_unknown_engine_lists_the_known(capsys):
 def test_measure_keeps_the_rounds_after_the_warm_up():
     calls = []
     candidate = Candidate(
+        model='m',
         name='a',
         precision='fp32',
         device='CPU',
