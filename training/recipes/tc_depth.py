@@ -44,6 +44,7 @@ from training.recipes.options import (
     VIDEO,
 )
 from training.recipes.recipe import focal_ratio, FrameNeeds, Progress, Term
+from training.recipes.teacher import AFFINE_LOSS, Teacher, TeacherOptions
 from training.recipes.video import Video, Watched
 from training.recipes.video_network import ColoredVideoOptions
 from training.recipes.window import all_frames, causal_window, centred_window, Shown, THIS
@@ -70,6 +71,7 @@ class TcDepthConfig(LidarOptions, ColoredVideoOptions, ConsistencyOptions):
             ``off``; what LiDAR there is decides, frame by frame.
         colors_apart: every picture gets a change of colours of its own, as published.
         reference_weight: of what trains the reference of the spatial attention; 0: off.
+        teacher: a model, or stored pseudo-labels, that the current frame learns from too.
 
     """
 
@@ -79,6 +81,7 @@ class TcDepthConfig(LidarOptions, ColoredVideoOptions, ConsistencyOptions):
     lidar_frames: str = 'window'
     colors_apart: bool = True
     reference_weight: float = 1.0
+    teacher: TeacherOptions | None = None
 
     def __post_init__(self) -> None:
         LidarOptions.__post_init__(self)
@@ -94,6 +97,11 @@ class TcDepthConfig(LidarOptions, ColoredVideoOptions, ConsistencyOptions):
         if self.photometric == 'nll':
             raise ConfigError('photometric = nll: sigma is in metres, by LiDAR; use hard or plain')
         self._refuse_what_has_no_effect()
+        if len(self._stores) > 1:
+            raise ConfigError(
+                f'motion.labels and teacher.labels are {" and ".join(sorted(self._stores))}: a '
+                'frame has pseudo-labels of one folder; ask one of the two by model'
+            )
 
     def _refuse_what_has_no_effect(self) -> None:
         if self.views == 'centred':
@@ -117,6 +125,11 @@ class TcDepthConfig(LidarOptions, ColoredVideoOptions, ConsistencyOptions):
         refuse_unused(self, 'photometric_weight = 0', 'auto_mask', 'photometric')
 
     @property
+    def _stores(self) -> set[str]:
+        sources = (self.motion, self.teacher)
+        return {one.labels for one in sources if one is not None and one.labels is not None}
+
+    @property
     def offsets(self) -> tuple[int, ...]:
         """Return which neighbours a window has."""
         return CENTRED if self.views == 'centred' else tuple(range(-1, -1 - self.past, -1))
@@ -130,14 +143,15 @@ class TcDepthConfig(LidarOptions, ColoredVideoOptions, ConsistencyOptions):
             offsets=self.offsets,
             window=True,
             neighbour_depths=self.lidar_frames == 'window',
-            labels=None if self.motion is None else self.motion.labels,
+            labels=next(iter(self._stores), None),
         )
 
     @property
     def is_metric(self) -> bool:
         """Tell whether something gives the metre."""
         sources = (self.lidar_frames != 'off', self.pose == 'odometry', self.travel_weight)
-        return any((*sources, self.motion is not None))
+        teaches_metres = self.teacher is not None and self.teacher.loss != AFFINE_LOSS
+        return any((*sources, self.motion is not None, teaches_metres))
 
 
 class TcDepth(OneNetwork):
@@ -166,6 +180,7 @@ class TcDepth(OneNetwork):
         )
         self.video = Video(options, options.offsets)
         self.consistency = Consistency(options)
+        self.teacher = None if options.teacher is None else Teacher(options.teacher)
 
     @property
     def _remembering(self) -> SequenceNetwork:
@@ -179,6 +194,8 @@ class TcDepth(OneNetwork):
         with exactly(batch):
             terms = {**self._lidar(window, batch), **self._reference(window)}
             current = self._in_metres(window[THIS], batch)
+            if self.teacher is not None:
+                terms.update(self.teacher.term(current, batch))
             watched = self.video.watched(current, motion, batch)
             if watched is not None:
                 terms.update(self.video.terms_of(watched, motion, batch))

@@ -49,11 +49,13 @@ from depth_ros.errors import ModelError
 import pytest
 import torch
 from torch import nn
+from training.losses.affine import affine_errors
 from training.models.attention_stack import StackOptions
 from training.models.tc_depth import TcDepthConfig as NetworkConfig
 from training.recipes.recipe import Progress, Term
 from training.recipes.registry import make_recipe, read_options
 from training.recipes.tc_depth import TcDepth, TcDepthConfig
+from training.recipes.teacher import Labels
 from training.samples import Batch
 
 EVERYTHING = {**ODOMETRY, 'temporal_weight': 0.1, 'temporal_lidar_weight': 0.2}
@@ -323,8 +325,32 @@ def test_teacher_without_metres_is_refused(tmp_path: Path) -> None:
         recipe_of(Knowing(), motion=motion)(window_batch(1), EARLY)
 
 
+def test_pseudo_labels_without_metres_are_one_more_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Labels, 'kind', 'affine_inverse_depth')
+    # Frames with pasts of different lengths go through the network in another order.
+    batch = shortened(unlabelled(window_batch(3), 0, 2), {0: 1})
+    pseudo = 3.0 / SCENE.depth().repeat(3, 1, 1, 1) + 0.5
+    pseudo[2] = pseudo[2].flip(2)
+    batch = replace(batch, pseudo_B1HW=pseudo)
+    given = {'labels': 'stored', 'loss': 'affine', 'weight': 0.2}
+    network = Knowing()
+    terms = recipe_of(network, **EVERYTHING, teacher=given)(batch, LATE)
+    alone = recipe_of(network, **EVERYTHING)(batch, LATE)
+    assert terms.keys() - alone.keys() == {'teacher'}
+    assert all(terms[name].value.equal(term.value) for name, term in alone.items())
+    term = terms['teacher']
+    assert (term.count, term.weight) == (2, 0.2)
+    said = 1.0 / SCENE.depth()
+    wrong = affine_errors(said, pseudo[2:], torch.ones_like(said, dtype=torch.bool)).value_B
+    assert term.value.item() == pytest.approx(float(wrong) / 2, rel=1e-6)
+    assert {k for k, does in gradients(network, term.value).items() if does} == {'depths.0'}
+
+
 def test_stored_answers_are_asked_of_the_dataset() -> None:
-    assert config_of(motion={'labels': '/labels'}).needs.labels == '/labels'
+    stored = {'labels': '/labels'}
+    assert config_of(motion=stored).needs.labels == '/labels'
+    assert config_of(teacher=stored).needs.labels == '/labels'
+    assert config_of(teacher=stored, motion=stored).needs.labels == '/labels'
     assert config_of().needs.labels is None
 
 

@@ -118,6 +118,10 @@ def test_window_shorter_than_the_memory_is_refused() -> None:
         ({'motion': {'labels': 'x', 'epochs': 0.0}}, 'epochs = 0.0: must be a positive number'),
         ({'motion': {}}, 'give exactly one of them'),
         (
+            {'motion': {'labels': 'x'}, 'teacher': {'labels': 'y'}},
+            'motion.labels and teacher.labels are x and y',
+        ),
+        (
             {'photometric_weight': 0.0, 'lidar_frames': 'off', 'photometric': 'hard'},
             'photometric_weight = 0: without feature_metric nothing would train the depth',
         ),
@@ -139,6 +143,8 @@ def test_output_has_metres_where_something_gives_them() -> None:
         ({'lidar_frames': 'off'}, 'metric_depth', False),
         ({**video, 'travel_weight': 0.05}, 'metric_depth', False),
         (video, 'affine_inverse_depth', False),
+        ({**video, 'teacher': {'labels': 'x', 'loss': 'affine'}}, 'affine_inverse_depth', False),
+        ({**video, 'teacher': {'labels': 'x'}}, 'metric_depth', False),
     ]
     for options, kind, has_sigma in cases:
         recipe = TcDepth(config_of(**options), Knowing, FOCAL)
