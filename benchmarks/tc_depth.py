@@ -69,6 +69,9 @@ def _variant(label: str, network: Mapping[str, Any] | None = None, **changes: An
 NEITHER = {'spatial': False, 'temporal': False}
 VARIANTS: dict[str, Variant] = {
     'full': _variant('all of it'),
+    'coarse': _variant(
+        'attention at 1/16, half as wide', {'pool': 2, 'value_width': 64, 'volume_width': 64}
+    ),
     'no_spatial': _variant('without spatial attention', {'spatial': False}),
     'no_temporal': _variant('without temporal attention', {'temporal': False}),
     'no_cycle': _variant('without the cycle mask', cycle_mask=False),

@@ -262,6 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 calls = {
                     way: RUNTIMES[runtime](module, inputs, arguments.threads)
                     for way, (module, inputs) in ways.items()
+                    if way == STEP or way in arguments.against
                 }
                 lines, holds = report(name, measure(calls, arguments.rounds))
                 all_hold &= holds
@@ -280,6 +281,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--networks', nargs='+', choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument('--runtimes', nargs='+', choices=RUNTIMES, default=list(RUNTIMES))
     parser.add_argument('--sizes', nargs='+', type=_size, default=SIZES, metavar='WxH')
+    others = (SINGLE, UNCACHED, PUBLISHED)
+    parser.add_argument('--against', nargs='+', choices=others, default=others, metavar='WAY')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=15)
     return parser

@@ -87,6 +87,7 @@ def test_variants_change_what_they_say_alone(dataset: Path, tmp_path: Path) -> N
         attention, options = config.network.attention, config.recipe.options
         assert attention.spatial == (name not in ('no_spatial', 'single')), name
         assert attention.temporal == (name not in ('no_temporal', 'single')), name
+        assert attention.pool == (2 if name == 'coarse' else 1), name
         assert options.cycle_mask or name == 'no_cycle', name
         assert options.compares_depths == (name not in ('no_consistency', 'single')), name
         same = {key: value for key, value in plan.items() if key not in CHANGED}

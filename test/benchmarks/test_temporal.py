@@ -65,6 +65,13 @@ def test_report_has_each_way_and_the_status_is_its_verdict(
     assert status in ({0, 1} if all(held) else {1})
 
 
+def test_only_what_is_asked_for_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ['--networks', NAME, '--runtimes', 'torch', '--sizes', f'{WIDTH}x{HEIGHT}']
+    temporal.main([*options, '--rounds', '1', '--against', UNCACHED])
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line[2:16].strip() for line in lines] == [STEP, UNCACHED]
+
+
 def test_ways_differ_in_cost_alone() -> None:
     ways = temporal.make_ways(NAME, WIDTH, HEIGHT)
     assert list(ways) == [SINGLE, STEP, UNCACHED, PUBLISHED]

@@ -45,8 +45,8 @@ TENSORRT_10 = {
     'Add', 'AveragePool', 'BatchNormalization', 'Cast', 'Clip', 'Concat', 'Constant',
     'ConstantOfShape', 'Conv', 'ConvTranspose', 'Div', 'Elu', 'Exp', 'Gather', 'Gemm',
     'Identity', 'LayerNormalization', 'LeakyRelu', 'MatMul', 'MaxPool', 'Mul', 'Neg', 'Pad',
-    'Pow', 'Reciprocal', 'ReduceSum', 'Relu', 'Reshape', 'Resize', 'Sigmoid', 'Slice',
-    'Softmax', 'Split', 'Sqrt', 'Sub', 'Transpose', 'Unsqueeze',
+    'Pow', 'Reciprocal', 'ReduceMean', 'ReduceSum', 'Relu', 'Reshape', 'Resize', 'Sigmoid',
+    'Slice', 'Softmax', 'Split', 'Sqrt', 'Sub', 'Transpose', 'Unsqueeze',
 }  # fmt: skip
 # The restrictions of the same table on what is used here.
 RESIZE_MODES = {'nearest', 'linear'}

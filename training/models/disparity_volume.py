@@ -32,15 +32,19 @@ BINS = 256
 WIDTH = 256
 # An untrained volume says about this depth everywhere; most of a street is within a factor of 4.
 START_M = 10.0
+# Keeps features that are all alike finite.
+EPSILON = 1e-5
 
 
 class DisparityVolume(nn.Module):
     """
     Features to an expected inverse depth [1/m]: a softmax over bins that are linear in it.
 
-    It reads the features without a gradient to them: only its own loss trains it. It begins at
-    ``START_M``: from equal shares, whose mean is half the nearest depth's, the way to the few bins
-    of a street is so long that training overshoots, one bin takes all, and no gradient is left.
+    It reads the features without a gradient to them: only its own loss trains it. Ours are the
+    ``normalised`` features, for an encoder that ends in a projection has large ones, and the
+    begin at ``START_M``. From equal shares, whose mean is half the nearest depth's, the way to
+    the few bins of a street is so long that training overshoots: one bin takes all, no gradient
+    is left, and the reference stays one constant.
     """
 
     def __init__(
@@ -75,9 +79,16 @@ class DisparityVolume(nn.Module):
 
     def forward(self, features_BChw: Tensor) -> Tensor:
         """Return the mean inverse depth [1/m], (B, 1, h, w), never less than float32."""
-        hidden = functional.elu(self.before(features_BChw.detach()))
+        hidden = functional.elu(self.before(normalised(features_BChw.detach())))
         shares = at_least_float32(self.scores(hidden)).softmax(dim=1)
         return (shares * self.bins_per_m.to(shares.dtype)).sum(dim=1, keepdim=True)
+
+
+def normalised(features_BChw: Tensor) -> Tensor:
+    """Return features with mean 0 and variance 1 over the channels of each cell."""
+    centred = features_BChw - features_BChw.mean(dim=1, keepdim=True)
+    variance = (centred * centred).mean(dim=1, keepdim=True)
+    return centred * torch.rsqrt(variance + EPSILON)
 
 
 def points_of(

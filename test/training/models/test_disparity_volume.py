@@ -77,6 +77,16 @@ def test_large_features_can_be_learned_from_at_a_high_rate() -> None:
     assert loss.item() < 0.4 * (truth - truth.median()).abs().mean()
 
 
+def test_size_and_offset_of_the_features_do_not_count() -> None:
+    network = volume(width=8)
+    torch.nn.init.normal_(network.scores.weight, std=0.1)
+    features = torch.randn(2, 6, 3, 4)
+    said = network(features)
+    torch.testing.assert_close(network(40 * features - 7), said, rtol=1e-4, atol=1e-5)
+    assert (said - said.mean()).abs().max() > 1e-2
+    assert torch.isfinite(network(torch.full((1, 6, 2, 2), 3.0))).all()
+
+
 def test_no_gradient_reaches_the_features_and_all_parameters_learn() -> None:
     network = volume(width=8)
     torch.nn.init.normal_(network.scores.weight, std=0.1)
