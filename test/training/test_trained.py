@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from test.training import runs
 from typing import Any
@@ -25,6 +26,7 @@ from depth_ros.errors import ModelError
 import pytest
 import torch
 from training.checkpoint import build_recipe, Checkpoint, is_checkpoint, Position, write_checkpoint
+from training.models.attention_stack import StackOptions
 from training.models.meter import MeterXxs
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
 from training.models.meter_tc_net import MeterTcConfig, MeterTcNet
@@ -64,6 +66,20 @@ def test_a_network_with_a_memory_holds_it_as_it_was(tmp_path: Path) -> None:
     path = written(tmp_path, METER, DATA)
     net = MeterTcNet(MeterTcConfig(weights=str(path), focal_px=72.0))
     runs.assert_equal_states(dict(net.base.state_dict()), trained_network(path))
+
+
+def test_what_blend_mixes_are_loaded_weights_and_gates_that_were_shut(tmp_path: Path) -> None:
+    path = written(tmp_path, METER, DATA)
+    shut = StackOptions(spatial_gate=0.0, temporal_gate=0.0, value_width=8)
+    options = {'weights': str(path), 'focal_px': 72.0}
+    net = MeterTcNet(MeterTcConfig(**options, attention=shut))
+    gates = {'attention.spatial.0.gate', 'attention.temporal.0.gate'}
+    loaded = {f'base.{name}' for name in net.base.pretrained_names()}
+    assert loaded
+    assert net.pretrained_names() == loaded | gates
+    ajar = MeterTcConfig(**options, attention=replace(shut, temporal_gate=0.1))
+    assert MeterTcNet(ajar).pretrained_names() == loaded | {'attention.spatial.0.gate'}
+    assert MeterTcNet(replace(ajar, weights='random')).pretrained_names() == set()
 
 
 def test_published_weights_are_no_checkpoint(tmp_path: Path) -> None:

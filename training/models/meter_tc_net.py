@@ -229,8 +229,14 @@ class MeterTcNet(SequenceNetwork):
         return self
 
     def pretrained_names(self) -> frozenset[str]:
-        """Return the parameters that were loaded."""
-        return frozenset(f'base.{name}' for name in self.base.pretrained_names())
+        """Return the parameters that were loaded, and the gates that were shut, as METER is."""
+        names = {f'base.{name}' for name in self.base.pretrained_names()}
+        options = self.config.attention
+        for part, gate in (('spatial', options.spatial_gate), ('temporal', options.temporal_gate)):
+            if names and gate == 0.0:
+                layers = range(len(getattr(self.attention, part)))
+                names |= {f'attention.{part}.{number}.gate' for number in layers}
+        return frozenset(names)
 
     def _seen(self, image_F3HW: Tensor, camera_F4: Tensor, look: Look) -> _Seen:
         coarsest, sixteenth, eighth, quarter = self.base.encoded(image_F3HW)
