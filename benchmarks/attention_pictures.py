@@ -57,8 +57,8 @@ from training.validation import finest
 
 # Cells whose depths differ by less than this share count as one object.
 SAME = 0.15
-# Objects, not what is between trees at the horizon.
-FARTHEST_M = 30.0
+# Of what is farther, a cell of 8 px is wider than the weights reach.
+FARTHEST_M = 12.0
 DIMMED = 0.35
 MARK_BGR = (80, 80, 255)
 # ln of the ratio that is drawn in full colour.
@@ -148,18 +148,20 @@ def edge_of(depth_hw: Tensor) -> tuple[int, int]:
     rise = log.diff(dim=1)
     steps[:, :-1] = rise
     steps[:, 1:] = torch.maximum(steps[:, 1:], -rise)
-    steps[depth_hw > FARTHEST_M] = -math.inf
+    # Without a near cell, of all.
+    if (depth_hw <= FARTHEST_M).any():
+        steps[depth_hw > FARTHEST_M] = -math.inf
     place = int(steps.argmax())
     return divmod(place, int(depth_hw.shape[1]))
 
 
 def heat(image_HW3: ImageU8, weights_hw: Tensor) -> ImageU8:
-    """Return the dimmed image with weights on it, from none to the largest."""
+    """Return the dimmed image with the roots of weights on it, from none to the largest."""
     height, width = image_HW3.shape[:2]
-    share = (255 * weights_hw / weights_hw.max()).round().byte().numpy()
+    share = (255 * (weights_hw / weights_hw.max()).sqrt()).round().byte().numpy()
     large = cv2.resize(share, (width, height), interpolation=cv2.INTER_NEAREST)
     colors: Any = cv2.applyColorMap(large, cv2.COLORMAP_INFERNO)
-    strength = (large / 255.0)[..., None] ** 0.5
+    strength = (large / 255.0)[..., None]
     return (image_HW3 * DIMMED * (1 - strength) + colors * strength).round().astype(np.uint8)
 
 

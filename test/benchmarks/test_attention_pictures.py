@@ -104,6 +104,7 @@ def test_edge_is_on_the_near_side_and_not_far_away() -> None:
     depth[2, 4] = 200.0
     assert pictures.edge_of(depth) == (1, 2)
     assert pictures.edge_of(torch.tensor([[20.0, 19.0, 9.0]])) == (0, 2)
+    assert pictures.edge_of(torch.tensor([[20.0, 19.0, 90.0]])) == (0, 1)
 
 
 def test_share_of_its_object_is_weight_and_cells_at_its_depth() -> None:
