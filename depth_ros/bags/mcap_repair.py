@@ -38,6 +38,31 @@ TAIL = (
 )
 
 
+# A footer record and the magic after it.
+FOOTER_BYTES = RECORD_HEAD.size + 20 + len(MAGIC)
+
+
+def has_index(bag: Path) -> bool:
+    """
+    Tell whether every MCAP file of a bag ends with an index; bags of other storages have one.
+
+    :raises OSError: a file cannot be read.
+
+    """
+    files = [bag] if bag.is_file() else bag.glob('*.mcap')
+    return all(_index_of(file) for file in files if file.suffix == '.mcap')
+
+
+def _index_of(path: Path) -> int:
+    """Return where the index of a file begins; 0: it has none."""
+    with path.open('rb') as file:
+        file.seek(max(path.stat().st_size - FOOTER_BYTES, 0))
+        end = file.read()
+    if len(end) < FOOTER_BYTES or end[0] != FOOTER or not end.endswith(MAGIC):
+        return 0
+    return int.from_bytes(end[slice(RECORD_HEAD.size, RECORD_HEAD.size + 8)], 'little')
+
+
 def end_after_last_record(path: Path) -> None:
     """
     Cut a file after its last whole data record and end it there, without an index.

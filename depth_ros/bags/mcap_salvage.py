@@ -23,7 +23,7 @@ has no index, as a file whose writing was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -35,10 +35,10 @@ import zlib
 from depth_ros.bags.mcap_repair import DATA_END, FOOTER, MAGIC, RECORD_HEAD, TAIL
 from depth_ros.errors import BagError
 
-SCHEMA, CHANNEL, CHUNK = 0x03, 0x04, 0x06
+SCHEMA, CHANNEL, MESSAGE, CHUNK = 0x03, 0x04, 0x05, 0x06
 # Schema, channel, message, attachment, metadata: copied. Indices point into the old file, and the
 # header is written anew.
-COPIED = (SCHEMA, CHANNEL, 0x05, 0x09, 0x0C)
+COPIED = (SCHEMA, CHANNEL, MESSAGE, 0x09, 0x0C)
 SKIPPED = (0x01, 0x07, 0x08, 0x0A, 0x0B, 0x0D, 0x0E)
 # Profile 'ros2' and a library without name.
 HEADER_BODY = struct.pack('<I4sI', 4, b'ros2', 0)
@@ -46,6 +46,8 @@ HEADER = RECORD_HEAD.pack(0x01, len(HEADER_BODY)) + HEADER_BODY
 # The module that has zstd depends on the version of Python and of rosbags.
 ZSTD_MODULES = ('compression.zstd', 'backports.zstd', 'zstandard')
 CHUNK_HEAD = struct.Struct('<QQQII')
+# Channel, number, time of recording [ns], time of publishing [ns].
+MESSAGE_HEAD = struct.Struct('<HIQQ')
 FOOTER_BODY = struct.Struct('<QQI')
 LENGTH = struct.Struct('<Q')
 COMPRESSIONS = ('', 'lz4', 'zstd')
@@ -56,14 +58,31 @@ MAX_RECORD_BYTES = 1 << 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Salvage:
-    """What became of a file: bytes that were copied and lost, and the reasons by place."""
+    """
+    What became of a file.
+
+    Fields:
+        lost: reasons by place.
+        unchecked: chunks whose writer has made no checksum.
+
+    """
 
     size_bytes: int
     lost_bytes: int
     lost: tuple[str, ...]
+    unchecked: int = 0
 
     def sentence(self) -> str:
         """Return it for a reader."""
+        return f'{self._lost()}{self._unchecked()}'
+
+    def _unchecked(self) -> str:
+        if not self.unchecked:
+            return ''
+        count = f'{self.unchecked} chunks have no checksum'
+        return f' ({count}: damage within their messages is not seen)'
+
+    def _lost(self) -> str:
         if not self.lost:
             return 'nothing was lost'
         share = 100.0 * self.lost_bytes / max(self.size_bytes, 1)
@@ -90,7 +109,12 @@ def salvage(source: Path, target: Path) -> Salvage:
         raise BagError(
             f"'{source}' cannot be recovered to '{target}': {error.strerror}"
         ) from error
-    return Salvage(size_bytes=copy.size, lost_bytes=sum(copy.lost_bytes), lost=tuple(copy.reasons))
+    return Salvage(
+        size_bytes=copy.size,
+        lost_bytes=sum(copy.lost_bytes),
+        lost=tuple(copy.reasons),
+        unchecked=copy.unchecked,
+    )
 
 
 class _Copy:
@@ -100,6 +124,7 @@ class _Copy:
         self.size = size
         self.lost_bytes: list[int] = []
         self.reasons: list[str] = []
+        self.unchecked = 0
         self._file = file
         self._out = out
 
@@ -129,10 +154,27 @@ class _Copy:
     def _copy(self, opcode: int, place: int, head: bytes, length: int) -> None:
         body = self._read(place + RECORD_HEAD.size, length)
         reason = _chunk_damage(body) if opcode == CHUNK else None
-        if reason is None:
-            self._out.write(head + body)
-        else:
+        if reason is not None:
             self._lose(place, place + len(head) + length, reason)
+        elif opcode == CHUNK and not _checksum_of(body):
+            self._copy_records(place, head, body)
+        else:
+            self._out.write(head + body)
+
+    def _copy_records(self, place: int, head: bytes, body: bytes) -> None:
+        """Copy the whole records of a chunk that has no checksum to vouch for them."""
+        self.unchecked += 1
+        first_ns, last_ns, size, _, _ = CHUNK_HEAD.unpack_from(body)
+        data = _decompressed(body)
+        whole = b''.join(_whole_records(data, first_ns, last_ns))
+        if len(whole) == size:
+            self._out.write(head + body)
+            return
+        new = CHUNK_HEAD.pack(first_ns, last_ns, len(whole), zlib.crc32(whole), 0)
+        new += LENGTH.pack(len(whole)) + whole
+        self._out.write(RECORD_HEAD.pack(CHUNK, len(new)) + new)
+        self.lost_bytes.append(size - len(whole))
+        self.reasons.append(f'{size - len(whole)} bytes of the chunk at {place}, no records there')
 
     def _lose(self, place: int, after: int, reason: str) -> None:
         self.lost_bytes.append(after - place)
@@ -183,6 +225,55 @@ class _Copy:
                 found.append(head + self._read(place + len(head), length))
             place += len(head) + length
         return found
+
+
+def _whole_records(data: bytes, first_ns: int, last_ns: int) -> Iterator[bytes]:
+    """Yield the records of a chunk; after bytes that are none, go on with the next message."""
+    place = 0
+    while place < len(data):
+        after = _end_of_record(data, place, first_ns, last_ns)
+        if after is None:
+            place = _next_message(data, place + 1, first_ns, last_ns)
+            continue
+        yield data[slice(place, after)]
+        place = after
+
+
+def _next_message(data: bytes, place: int, first_ns: int, last_ns: int) -> int:
+    at = data.find(bytes([MESSAGE]), place)
+    while at >= 0 and _end_of_record(data, at, first_ns, last_ns) is None:
+        at = data.find(bytes([MESSAGE]), at + 1)
+    return at if at >= 0 else len(data)
+
+
+def _end_of_record(data: bytes, place: int, first_ns: int, last_ns: int) -> int | None:
+    """Return where the record at a place ends; None: there is none."""
+    if place + RECORD_HEAD.size > len(data):
+        return None
+    opcode, length = RECORD_HEAD.unpack_from(data, place)
+    after = int(place + RECORD_HEAD.size + length)
+    if opcode not in (SCHEMA, CHANNEL, MESSAGE) or after > len(data):
+        return None
+    if opcode == MESSAGE:
+        # The chunk says when its messages were recorded: chance does not hit that.
+        if length < MESSAGE_HEAD.size:
+            return None
+        log_ns = MESSAGE_HEAD.unpack_from(data, place + RECORD_HEAD.size)[2]
+        if not first_ns <= log_ns <= last_ns:
+            return None
+    return after
+
+
+def _checksum_of(body: bytes) -> int:
+    """Return the checksum of a chunk's records; 0: the writer has made none."""
+    return int(CHUNK_HEAD.unpack_from(body)[3])
+
+
+def _decompressed(body: bytes) -> bytes:
+    """Return the records of a chunk in which nothing was found to be wrong."""
+    at = CHUNK_HEAD.size + int(CHUNK_HEAD.unpack_from(body)[4])
+    name = body[slice(CHUNK_HEAD.size, at)].decode()
+    return _decompressors()[name](body[slice(at + LENGTH.size, None)])
 
 
 def _chunk_damage(body: bytes) -> str | None:

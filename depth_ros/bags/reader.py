@@ -22,10 +22,12 @@ metadata names, then Humble's, which all later ones share for the messages used 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from depth_ros.bags.mcap_repair import has_index
 from depth_ros.bags.records import (
     BagMessage,
     CAMERA_INFO,
@@ -73,7 +75,9 @@ class BagReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._reader = self._open(_storage_of(self.path))
+        storage = _storage_of(self.path)
+        self._reader = self._open(storage)
+        self._has_index = has_index(storage)
         self._stores: dict[str, Typestore] = {}
         self.topics = self._topics()
 
@@ -117,14 +121,32 @@ class BagReader:
         if not self._reader.is_open:
             raise BagError(f"bag '{self.path}' is closed: nothing more can be read")
         names = None if topics is None else {self.topic(name).name for name in topics}
-        connections = [c for c in self._reader.connections if names is None or c.topic in names]
-        if not connections:
+        with self._own_reader() as reader:
+            connections = [c for c in reader.connections if names is None or c.topic in names]
+            if not connections:
+                return
+            messages = reader.messages(connections, start=start_ns, stop=stop_ns)
+            for connection, log_ns, data in self._guarded(messages):
+                yield RawMessage(
+                    topic=connection.topic, msgtype=connection.msgtype, log_ns=log_ns, data=data
+                )
+
+    @contextmanager
+    def _own_reader(self) -> Iterator[Reader]:
+        """
+        Yield the reader of one stream.
+
+        A file without an index is read from its beginning to its end, at one place: two streams
+        that took turns there would each lose what the other one has passed.
+        """
+        if self._has_index:
+            yield self._reader
             return
-        messages = self._reader.messages(connections, start=start_ns, stop=stop_ns)
-        for connection, log_ns, data in self._guarded(messages):
-            yield RawMessage(
-                topic=connection.topic, msgtype=connection.msgtype, log_ns=log_ns, data=data
-            )
+        reader = self._open(_storage_of(self.path))
+        try:
+            yield reader
+        finally:
+            reader.close()
 
     def messages(
         self,
@@ -224,7 +246,7 @@ class BagReader:
     def _damaged(self, error: Exception) -> BagError:
         return BagError(
             f"bag '{self.path}' cannot be read: {error}; if its recording was cut off, recover "
-            "it with 'ros2 bag reindex' (folder) or 'mcap recover' (file)"
+            "it with 'ros2 bag reindex' (folder), 'mcap recover' (file), or evaluate --recover"
         )
 
     def _store(self, topic: str, msgtype: str) -> Typestore:

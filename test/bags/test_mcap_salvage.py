@@ -29,6 +29,8 @@ import pytest
 MESSAGES = 6
 # Two of these fill a chunk of rosbags' writer, which closes chunks at 1 MiB.
 MESSAGE_BYTES = 600_000
+# Of a record and of a message, and the four bytes before its content.
+HEAD_BYTES = 9 + 22 + 4
 
 
 @pytest.fixture(scope='module')
@@ -81,7 +83,14 @@ def test_salvage_of_a_whole_file_loses_nothing(bag, tmp_path):
     target, found = salvage_bag(bag, tmp_path / 'new')
     assert numbers(target) == list(range(MESSAGES))
     assert (found.lost_bytes, found.lost) == (0, ())
-    assert found.sentence() == 'nothing was lost'
+    assert found.sentence().startswith('nothing was lost (3 chunks have no checksum')
+
+
+def test_salvage_of_a_whole_file_with_checksums_vouches_for_it(bag, tmp_path):
+    whole = tmp_path / 'whole.mcap'
+    whole.write_bytes(with_checksums(mini.storage_file(bag).read_bytes()))
+    assert salvage(whole, tmp_path / 'new.mcap').sentence() == 'nothing was lost'
+    assert numbers(tmp_path / 'new.mcap') == list(range(MESSAGES))
 
 
 @pytest.mark.parametrize('place', [900_000, 1_800_000])
@@ -93,6 +102,30 @@ def test_salvage_of_flipped_bytes_loses_that_chunk_alone(bag, tmp_path, place):
     assert lost == ([0, 1] if place < 1_000_000 else [2, 3])
     assert 1_000_000 < found.lost_bytes < 1_400_000
     assert 'checksum' in found.sentence()
+
+
+def test_salvage_without_checksums_finds_the_next_message_in_the_chunk(bag, tmp_path):
+    whole = mini.storage_file(bag).read_bytes()
+    # In front of the second message of the second chunk: its head is gone, and with it only it.
+    place = head_of_chunk(whole, 2)
+    found = [at for at in range(place - 700_000, place) if whole[slice(at, at + 3)] == b'\x03' * 3]
+    head = found[0] - HEAD_BYTES
+    file = tmp_path / 'damaged.mcap'
+    file.write_bytes(whole[:head] + bytes(HEAD_BYTES) + whole[head + HEAD_BYTES :])
+    salvaged = salvage(file, tmp_path / 'new.mcap')
+    assert numbers(tmp_path / 'new.mcap') == [0, 1, 2, 4, 5]
+    assert MESSAGE_BYTES - 100 < salvaged.lost_bytes < MESSAGE_BYTES + 100
+    assert 'no records there' in salvaged.sentence()
+
+
+def test_salvage_without_checksums_goes_on_behind_a_broken_message(bag, tmp_path):
+    whole = mini.storage_file(bag).read_bytes()
+    start = head_of_chunk(whole, 1)
+    head = whole.index(b'\x02' * 3, start) - HEAD_BYTES
+    file = tmp_path / 'damaged.mcap'
+    file.write_bytes(whole[:head] + bytes(HEAD_BYTES) + whole[head + HEAD_BYTES :])
+    salvage(file, tmp_path / 'new.mcap')
+    assert numbers(tmp_path / 'new.mcap') == [0, 1, 3, 4, 5]
 
 
 def test_salvage_of_a_damaged_record_head_finds_the_next_chunk(bag, tmp_path):

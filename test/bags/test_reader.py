@@ -21,6 +21,7 @@ import sqlite3
 from test.bags import mini_bags as mini
 from typing import Any
 
+from depth_ros.bags.mcap_salvage import salvage
 from depth_ros.bags.reader import BagReader, resolve_topic
 from depth_ros.bags.records import SkippedMessage
 from depth_ros.bags.writer import BagWriter
@@ -276,6 +277,22 @@ def test_depth_images_are_no_camera_and_the_reverse(tmp_path: Path) -> None:
     with BagReader(bag) as reader:
         assert resolve_topic(reader, 'image') == mini.IMAGE
         assert resolve_topic(reader, 'depth') == '/depth'
+
+
+def test_streams_of_a_file_without_index_take_turns_and_lose_nothing(tmp_path):
+    path = tmp_path / 'bag'
+    # Chunks of a megabyte: the streams are in different ones.
+    with BagWriter(path) as writer:
+        for index in range(8):
+            for topic in ('/left', '/right'):
+                data = bytes([0, 1, 0, 0]) + bytes([index]) * 400_000
+                writer.write_raw(topic, 'sensor_msgs/msg/Image', index, data)
+    file = mini.storage_file(path)
+    salvage(file, tmp_path / 'cut.mcap')
+    with BagReader(tmp_path / 'cut.mcap') as reader:
+        pairs = zip(reader.raw_messages(['/left']), reader.raw_messages(['/right']), strict=True)
+        found = [(left.data[-1], right.data[-1]) for left, right in pairs]
+    assert found == [(index, index) for index in range(8)]
 
 
 def test_reading_after_closing_is_an_error(bag: Path) -> None:

@@ -192,7 +192,9 @@ def test_evaluate_damaged_mcap_scores_what_can_be_recovered(bag, model, tmp_path
     damaged.write_bytes(whole[:-20])
     common = ['--model', model, '--engine', 'onnxruntime', '--crop', 'none', '--pictures', 0]
     assert run(damaged, *common, '--output', tmp_path / 'a') == 1
-    assert 'cannot be read' in ' '.join(capsys.readouterr().err.split())
+    told = ' '.join(capsys.readouterr().err.split())
+    assert 'cannot be read' in told
+    assert 'evaluate --recover' in told
     assert run(damaged, *common, '--output', tmp_path / 'b', '--recover') == 0
     assert 'Recovered:' in capsys.readouterr().out
     result = json.loads((tmp_path / 'b/metrics.json').read_text())
