@@ -20,6 +20,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from depth_ros.engines.model_card import write_card
 from depth_ros.errors import FrameError, ReportError
 from depth_ros.evaluation.config import EvaluationConfig
 from depth_ros.evaluation.overlap import Ahead, Behind, WAITING
-from depth_ros.evaluation.report import json_bytes
+from depth_ros.evaluation.report import json_bytes, SCHEMA_VERSION
 from depth_ros.evaluation.run import evaluate
 from depth_ros.evaluation.scoring import FrameScorer
 from depth_ros.evaluation.sources import PipelinePredictor
@@ -228,6 +229,17 @@ def test_resume_of_another_protocol_is_refused_with_the_difference(
     config = EvaluationConfig(rules=ScoreRules(crop='garg'))
     with pytest.raises(ReportError, match=r"is of another run.*protocol.*'none'.*'garg'"):
         run(bag, model, tmp_path, config, resume=True)
+
+
+def test_resume_of_a_folder_of_another_schema_version_is_refused(bag, model, tmp_path):
+    run(bag, model, tmp_path).write()
+    version = re.compile(f'("schema_version": ?){SCHEMA_VERSION}')
+    for name in ('frames.jsonl', 'metrics.json'):
+        text, count = version.subn(rf'\g<1>{SCHEMA_VERSION - 1}', (tmp_path / name).read_text())
+        assert count == 1
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ReportError, match='schema_version'):
+        run(bag, model, tmp_path, resume=True)
 
 
 def test_resume_without_an_earlier_run_begins(bag, model, tmp_path):
