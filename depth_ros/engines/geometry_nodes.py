@@ -17,7 +17,8 @@ Which part of a graph computes with coordinates, and what lies between two parts
 
 Rays, matches and motions are sums that cancel, squares that overflow and places that move by
 whole pixels when they are rounded to 11 bits. They begin at the camera, an input of the graph,
-and end where a layer of learnt weights makes features of them.
+and end where a layer of learnt weights makes features of them; what they are compared with begins
+behind such a layer.
 """
 
 from __future__ import annotations
@@ -48,14 +49,39 @@ def geometry_nodes(graph: Any, camera: str | None) -> list[str]:
     """
     if camera is None:
         return []
-    fixed, found = _constants(graph), []
-    tainted = {camera}
+    fixed = _constants(graph)
+    found, tainted = set(), {camera}
     for node in graph.node:
-        is_layer = node.op_type in LAYERS and not fixed.isdisjoint(node.input[1:])
-        if not is_layer and not tainted.isdisjoint(node.input):
+        if not _is_layer(node, fixed) and not tainted.isdisjoint(node.input):
             tainted.update(node.output)
-            found.append(node.name)
-    return [*found, *_only_read_by(graph, set(found), fixed)]
+            found.add(node.name)
+    found |= _read_by(graph, found, tainted, fixed)
+    return sorted(found | set(_only_read_by(graph, found, fixed)))
+
+
+def _is_layer(node: Any, fixed: set[str]) -> bool:
+    return node.op_type in LAYERS and not fixed.isdisjoint(node.input[1:])
+
+
+def _read_by(graph: Any, readers: set[str], tainted: set[str], fixed: set[str]) -> set[str]:
+    """
+    Return the nodes between the last layers and these readers: what is compared, and means.
+
+    A product of coordinates with constants, a table of offsets, is no layer but one of them.
+    """
+    made = {name: node for node in graph.node for name in node.output}
+    seen = set(readers)
+    names = [name for node in graph.node if node.name in readers for name in node.input]
+    while names:
+        name = names.pop()
+        node = made.get(name)
+        if node is None or name in fixed or node.name in seen:
+            continue
+        is_table = node.op_type == 'MatMul' and not tainted.isdisjoint(node.input)
+        if is_table or not _is_layer(node, fixed):
+            seen.add(node.name)
+            names.extend(node.input)
+    return seen - readers
 
 
 def _constants(graph: Any) -> set[str]:

@@ -144,6 +144,10 @@ def convert(source: Path, target: Path, precision: str, pictures: Sequence[Tenso
     except Exception as error:
         # The tools raise what they like at a graph that they do not understand.
         raise ModelError(f'{source}: cannot be converted to {precision}: {error}') from error
+    if precision_of(target) != precision:
+        raise ModelError(
+            f'{source}: nothing of it can be computed in {precision}: use it as it is'
+        )
     write_card(target, card)
     return tool
 

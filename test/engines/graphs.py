@@ -168,6 +168,21 @@ def steady_file(path: Path, *, state: Shape = STATE_SHAPE, camera: Shape = (1, 4
     )
 
 
+def with_layer(path: Path) -> Path:
+    """Put a convolution that changes nothing behind the image of a graph."""
+    import onnx
+
+    model = onnx.load(path)
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = 'layer' if name == 'image' else name
+    layer = helper.make_node('Conv', ['image', 'same'], ['layer'])
+    model.graph.node.insert(0, layer)
+    model.graph.initializer.append(weights('same', np.eye(3)[:, :, None, None]))
+    save(model, path)
+    return path
+
+
 def _tilt(pixels: str, centre: str, focal: str, out: str) -> list[Any]:
     return [
         helper.make_node('Sub', [pixels, centre], [f'{out}_offset']),

@@ -117,7 +117,26 @@ def test_product_of_two_coordinates_is_no_layer():
         [info('depth', [4, 2])],
         [weights('w', np.ones((4, 2)))],
     )
-    assert geometry_nodes(graph, 'camera') == ['turned', 'system']
+    assert geometry_nodes(graph, 'camera') == ['system', 'turned']
+
+
+def test_what_coordinates_are_compared_with_is_geometry_from_its_layer_on():
+    nodes = [
+        node('MatMul', ['given', 'w'], 'layer'),
+        node('Relu', ['layer'], 'feature'),
+        node('Exp', ['feature'], 'expected'),
+        # A table of offsets: its product is a coordinate again, for it is compared with one.
+        node('MatMul', ['camera', 'w'], 'place'),
+        node('Sub', ['place', 'camera'], 'moved'),
+        node('Sub', ['moved', 'expected'], 'miss'),
+        node('Tanh', ['layer'], 'other'),
+        node('MatMul', ['miss', 'w'], 'answer'),
+        node('Add', ['answer', 'other'], 'depth'),
+    ]
+    learnt = weights('w', np.ones((4, 4)))
+    given = [info(name, [1, 4]) for name in ('camera', 'given')]
+    graph = helper.make_graph(nodes, 'g', given, [info('depth', [1, 4])], [learnt])
+    assert geometry_nodes(graph, 'camera') == ['expected', 'feature', 'miss', 'moved', 'place']
 
 
 def test_name_nodes_leaves_good_names_and_makes_the_others_unique():

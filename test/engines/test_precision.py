@@ -32,6 +32,7 @@ from test.engines.graphs import (
     steady_file,
     weights,
     with_input,
+    with_layer,
 )
 from test.synthetic import model_spec
 
@@ -230,16 +231,42 @@ def test_fp16_of_every_shipped_model_passes_the_gate_of_an_engine(name, tmp_path
 
 
 def test_convert_fp16_of_a_tensor_with_several_delicate_readers(tmp_path):
-    # fx is divided by three times; the tool casts it back each time, under one name.
-    source, half = steady_file(tmp_path / 'a.onnx'), tmp_path / 'half.onnx'
-    write_card(source, steady_card())
+    # The tool casts the layer back for each, under one name.
+    nodes = [
+        helper.make_node('Conv', ['image', 'w'], ['layer']),
+        helper.make_node('Exp', ['layer'], ['grown']),
+        helper.make_node('Sqrt', ['layer'], ['root']),
+        helper.make_node('Add', ['grown', 'root'], ['depth']),
+    ]
+    source, half = tmp_path / 'a.onnx', tmp_path / 'half.onnx'
+    depth = [info('depth', [1, 1, 32, 64])]
+    mean = weights('w', np.full((1, 3, 1, 1), 1 / 3))
+    save_graph(source, nodes, [info('image', [1, 3, 32, 64])], depth, [mean])
+    write_card(source, model_spec())
     convert(source, half, 'fp16', [])
     assert precision_of(half) == 'fp16'
+    image = image_tensor()
+    layer = image.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(run(half, image)['depth'], np.exp(layer) + layer**0.5, rtol=2e-3)
+
+
+def test_convert_fp16_of_a_stream_with_camera_and_states_is_the_formula(tmp_path):
+    source, half = with_layer(steady_file(tmp_path / 'a.onnx')), tmp_path / 'half.onnx'
+    write_card(source, steady_card())
+    convert(source, half, 'fp16', [])
     engine = OnnxRuntimeEngine(read_onnx_file(half), threads=1)
     card, images = steady_card(), [image_tensor(seed=seed) for seed in range(3)]
     wanted = steady_depths(images, usual_camera(card))
     for got, depth in zip(run_sequence(engine, card, images), wanted, strict=True):
         np.testing.assert_allclose(got['depth'], depth, rtol=1e-2)
+
+
+def test_convert_fp16_nothing_left_to_compute_in_it_is_refused(tmp_path):
+    # All of it depends on the camera: a file that says fp16 would be fp32.
+    source = steady_file(tmp_path / 'a.onnx')
+    write_card(source, steady_card())
+    with pytest.raises(ModelError, match=r'a\.onnx: nothing of it can be computed in fp16'):
+        convert(source, tmp_path / 'half.onnx', 'fp16', [])
 
 
 def test_convert_int8_is_fed_with_the_camera(tmp_path):

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from test.engines.graphs import steady_card, steady_file
+from test.engines.graphs import steady_card, steady_file, with_layer
 from test.project import ROOT
 
 from depth_ros.bags.messages import MessageFactory
@@ -142,10 +142,10 @@ def test_make_variant_bag_without_lidar_is_refused(tmp_path):
 
 def test_make_variant_fp16_of_a_model_with_camera_and_memory_runs_the_stream(tmp_path):
     source, target = tmp_path / 'steady.onnx', tmp_path / 'half.onnx'
-    write_card(steady_file(source), steady_card())
+    write_card(with_layer(steady_file(source)), steady_card())
     verdict = make_variant(source, target, 'fp16', CLIP, topics=Topics(), say=quiet, count=3)
     assert (verdict.passed, verdict.frames) == (True, 3)
-    # Logarithms and quotients stay single: what is left rounds little, but it rounds.
+    # Geometry stays single: what is left rounds little, but it rounds.
     assert 0 < abs(verdict.change) < MAX_CHANGE['fp16']
     assert read_card(target) == steady_card()
 
