@@ -35,7 +35,7 @@ from depth_ros.errors import ConfigError, ReportError
 from depth_ros.evaluation import bootstrap
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.files import FileSet, make_folder
-from depth_ros.evaluation.journal import read_journal
+from depth_ros.evaluation.journal import is_unfinished, read_journal
 from depth_ros.evaluation.report import (
     json_bytes,
     METRICS_FILE,
@@ -106,8 +106,8 @@ class BagTask:
         return replace(self, is_overlapped=False)
 
     def resumed(self) -> BagTask:
-        """Return the task that goes on where this one has stopped."""
-        return replace(self, resume=True)
+        """Return the task that goes on where this one has stopped, or that begins as it did."""
+        return replace(self, resume=self.resume or is_unfinished(self.folder))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,23 +117,39 @@ class Journal:
                 value = _parsed(line)
                 if value is None:
                     break
-                if count == 0 and value != head:
-                    raise ReportError(
-                        f"'{self._partial}' is of another run ({_difference(head, value)}): "
-                        'give another output folder, or leave out --resume to begin anew'
-                    )
+                if count == 0:
+                    _check_same(self._partial, head, value)
                 end, count = end + len(line), count + 1
         os.truncate(self._partial, end)
         return max(count - 1, 0)
 
 
 def is_finished(folder: Path, head: dict[str, Any]) -> bool:
-    """Tell whether a folder holds the finished journal of this very run."""
+    """
+    Tell whether a folder holds the finished journal of this very run, and no unfinished one.
+
+    :raises ReportError: it holds the finished journal of another run.
+    """
     path = folder / JOURNAL_FILE
-    if not path.is_file():
+    if is_unfinished(folder) or not path.is_file():
         return False
     with path.open('rb') as stream:
-        return bool(_parsed(stream.readline()) == json.loads(json.dumps(head)))
+        found = _parsed(stream.readline()) or {}
+    _check_same(path, json.loads(json.dumps(head)), found)
+    return True
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Tell whether a folder holds the journal of a run that was stopped."""
+    return (folder / (JOURNAL_FILE + PARTIAL_SUFFIX)).is_file()
+
+
+def _check_same(path: Path, wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    if found != wanted:
+        raise ReportError(
+            f"'{path}' is of another run ({_difference(wanted, found)}): give another output "
+            'folder, or leave out --resume to begin anew'
+        )
 
 
 def read_journal(folder: Path) -> Iterator[Record]:
