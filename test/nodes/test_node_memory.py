@@ -45,6 +45,7 @@ import pytest
 pytestmark = pytest.mark.dds
 
 CLIP = ROOT / 'demo' / 'kitti_0005'
+SHIPPED = ROOT / 'models' / 'meter_tc_kitti.onnx'
 TOPICS = ('/camera/image_rect/compressed', '/camera/camera_info')
 LENGTH, WARMUP = 3, 2
 SECOND_NS = 1_000_000_000
@@ -93,11 +94,6 @@ def write_model(path: Path, first_frames: FirstFrames) -> Path:
 
 
 @pytest.fixture(scope='module')
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp('model') / 'steady.onnx', 'publish')
-
-
-@pytest.fixture(scope='module')
 def clip() -> list[Frame]:
     with BagReader(CLIP) as reader:
         stream = frames(reader, *TOPICS, rectify=True)
@@ -117,7 +113,13 @@ def depths(model: Path, stretch: Sequence[Frame]) -> list[Any]:
 
 
 def running(log: Path, domain_id: int, model: Path) -> graph.NodeProcess:
-    parameters = {'model': model, 'threads': 1, 'diagnostics_period_s': 0.1, **RELIABLE}
+    parameters = {
+        'model': model,
+        'engine': 'onnxruntime',
+        'threads': 1,
+        'diagnostics_period_s': 0.1,
+        **RELIABLE,
+    }
     return graph.NodeProcess(log, domain_id=domain_id, parameters=parameters)
 
 
@@ -173,14 +175,14 @@ def settled(side: graph.DepthGraph, key: str) -> int:
 
 
 def test_nothing_is_remembered_over_any_reset_of_the_real_clip(
-    tmp_path: Path, model: Path, clip: list[Frame]
+    tmp_path: Path, clip: list[Frame]
 ) -> None:
-    domain_id = graph.domain()
+    model, domain_id = SHIPPED, graph.domain()
     with (
         running(tmp_path / 'node.log', domain_id, model) as node,
         graph.DepthGraph(domain_id=domain_id, reliable=True) as side,
     ):
-        node.wait_for('model synthetic')
+        node.wait_for('model meter_tc_kitti')
         side.connect(DEPTH)
         camera, unbroken = Camera(side), []
         for (reason, words, _), stretch in zip(STRETCHES, stretches(clip), strict=True):
