@@ -24,12 +24,15 @@ stamps the beginning of the sweep).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from depth_ros.bags.cdr import header_stamp_ns
 from depth_ros.bags.reader import BagReader
-from depth_ros.evaluation.config import NS_PER_MS
+from depth_ros.errors import ConfigError
+from depth_ros.evaluation.config import EvaluationConfig, NS_PER_MS
 import numpy as np
 
 # So many messages of each topic are looked at, from the beginning of the bag.
@@ -52,6 +55,27 @@ def lidar_clock(reader: BagReader, image_topic: str, lidar_topic: str) -> dict[s
     offset = float(np.median(image) - np.median(lidar))
     spread = float(np.hypot(_spread(image), _spread(lidar)))
     return {**facts, 'offset_ms': offset, 'spread_ms': spread, 'warning': _warning(offset)}
+
+
+def corrected(
+    config: EvaluationConfig, clock: dict[str, Any] | None, bag: Path
+) -> EvaluationConfig:
+    """
+    Return the configuration with the offset that was measured; drop a warning it answers.
+
+    :raises ConfigError: the offset is to be measured, and the bag does not tell it.
+    """
+    if config.lidar_offset_ms != 'auto':
+        if clock is not None and config.lidar_offset_ms:
+            clock['warning'] = None
+        return config
+    if clock is None or clock['offset_ms'] is None:
+        raise ConfigError(
+            f"--lidar-offset-ms auto: bag '{bag}' does not tell it, because its recording times "
+            'equal the stamps; give milliseconds'
+        )
+    clock['warning'] = None
+    return replace(config, lidar_offset_ms=-clock['offset_ms'])
 
 
 def _delays_ms(reader: BagReader, topic: str) -> list[float]:

@@ -34,10 +34,10 @@ from depth_ros.core.alignment import median_scale
 from depth_ros.core.geometry import TransformTree
 from depth_ros.core.metrics import counted
 from depth_ros.engines.factory import load_model
-from depth_ros.errors import ConfigError, FrameError, ReportError
+from depth_ros.errors import FrameError, ReportError
 from depth_ros.evaluation import bootstrap
 from depth_ros.evaluation.album import drawable
-from depth_ros.evaluation.clocks import lidar_clock
+from depth_ros.evaluation.clocks import corrected, lidar_clock
 from depth_ros.evaluation.config import EvaluationConfig, Topics
 from depth_ros.evaluation.facts import files_of, fingerprint, model_facts, versions
 from depth_ros.evaluation.files import FileSet, FrameTable, make_folder
@@ -209,7 +209,7 @@ class _Run:
         with BagReader(bag) as reader:
             facts, self._accuracy = bag_facts(reader, topics, config)
             self._clock = _clock(reader, facts)
-            config = _corrected(config, self._clock, bag)
+            config = corrected(config, self._clock, bag)
             self._config, self._facts = config, replace(facts, config=config)
             self._total = reader.topic(self._facts.topics['image']).count
         if config.frames:
@@ -382,23 +382,6 @@ def _clock(reader: BagReader, facts: BagFacts) -> dict[str, Any] | None:
     if 'lidar' not in facts.topics:
         return None
     return lidar_clock(reader, facts.topics['image'], facts.topics['lidar'])
-
-
-def _corrected(
-    config: EvaluationConfig, clock: dict[str, Any] | None, bag: Path
-) -> EvaluationConfig:
-    """Return the configuration with the offset that was measured; drop a warning it answers."""
-    if config.lidar_offset_ms != 'auto':
-        if clock is not None and config.lidar_offset_ms:
-            clock['warning'] = None
-        return config
-    if clock is None or clock['offset_ms'] is None:
-        raise ConfigError(
-            f"--lidar-offset-ms auto: bag '{bag}' does not tell it, because its recording times "
-            'equal the stamps; give milliseconds'
-        )
-    clock['warning'] = None
-    return replace(config, lidar_offset_ms=-clock['offset_ms'])
 
 
 def _identity(about: dict[str, Any], scale: float | None) -> dict[str, Any]:
