@@ -31,6 +31,7 @@ from depth_ros.errors import DepthRosError, ReportError
 from depth_ros.evaluation.compare import broken, compare, Limit, SAME
 from depth_ros.evaluation.files import write_whole
 from depth_ros.evaluation.report import json_bytes
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -77,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print(console: Console, result: dict[str, Any]) -> None:
     frames, drives = result['frames'], len(result['drives'])
-    table = Table(title=f'B against A on {frames} frames of {drives} bags')
+    title = f'B against A on {frames} frames of {drives} bags'
+    # Seven columns of numbers on 80 characters have no room for lines between them.
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ('', 'A', 'B', 'B - A', f'{100 * result["level"]:g} %', 'p', ''):
         table.add_column(name, justify='right' if name else 'left', no_wrap=True)
     for row in result['metrics']:
