@@ -226,21 +226,14 @@ def _read(path: Path) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = _parser().parse_args(argv)
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    try:
-        if not given.table:
-            require_data(given)
-            status = make(planned_runs(given), given)
-            if status:
-                return status
-        print(tabulate(given.out))
-    except DepthRosError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+
+    def work() -> int:
+        status = 0 if given.table else trained(given, VARIANTS, scores_of)
+        if not status:
+            print(tabulate(given.out))
+        return status
+
+    return told(given, work)
 
 
 def compare(
@@ -254,23 +247,43 @@ def compare(
 
     :returns: the exit status; errors are told.
     """
+
+    def work() -> int:
+        status = 0 if given.table else trained(given, variants, scores)
+        if not status:
+            tell(given.out, table(finished(given.out, variants)))
+        return status
+
+    return told(given, work)
+
+
+def trained(given: argparse.Namespace, variants: Mapping[str, Variant], scores: ScoresOf) -> int:
+    """
+    Train and score what is missing; return the exit status.
+
+    :raises DepthRosError: what was given cannot be used, or a run failed.
+    """
+    require_data(given)
+    return make(planned_runs(given, variants), given, scores)
+
+
+def tell(out: Path, table: str) -> None:
+    """Write and print a table."""
+    write_whole(out / TABLE_FILE, table.encode())
+    print(table)
+
+
+def told(given: argparse.Namespace, work: Callable[[], int]) -> int:
+    """Work with the threads that were asked for; return the exit status, errors being told."""
     if given.threads:
         torch.set_num_threads(given.threads)
     try:
-        if not given.table:
-            require_data(given)
-            status = make(planned_runs(given, variants), given, scores)
-            if status:
-                return status
-        text = table(finished(given.out, variants))
-        write_whole(given.out / TABLE_FILE, text.encode())
-        print(text)
+        return work()
     except DepthRosError as error:
         print(f'error: {error}', file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    return 0
 
 
 def require_data(given: argparse.Namespace) -> None:

@@ -36,23 +36,20 @@ from typing import Any
 from benchmarks.ablation import (
     AblationError,
     CONFIG,
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
     finished,
     make,
     parser_of,
     require_data,
     Run,
-    TABLE_FILE,
+    tell,
+    told,
 )
 from benchmarks.ablation_scores import validation_batches
 from benchmarks.ablation_table import ABSENT, is_beyond, spread, table_text
 from benchmarks.ablation_variants import steps_per_epoch
 from depth_ros.core.metrics import ScoreRules
-from depth_ros.errors import ConfigError, DepthRosError
-import torch
+from depth_ros.errors import ConfigError
 from training.checkpoint import LAST, load_recipe
-from training.dataset_format import write_whole
 from training.settings import read_yaml
 from training.train_config import config_from
 from training.validation import score
@@ -229,25 +226,18 @@ def _against(name: str, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> st
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
-    parser = parser_of(PROGRAM, __doc__, CONFIG, VARIANTS, STEPS)
-    given = parser.parse_args(argv)
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    try:
+    given = parser_of(PROGRAM, __doc__, CONFIG, VARIANTS, STEPS).parse_args(argv)
+
+    def work() -> int:
         if not given.table:
             _check(given)
             status = make_all(given)
             if status:
                 return status
-        text = table(finished(given.out, VARIANTS))
-        write_whole(given.out / TABLE_FILE, text.encode())
-        print(text)
-    except DepthRosError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+        tell(given.out, table(finished(given.out, VARIANTS)))
+        return 0
+
+    return told(given, work)
 
 
 def _check(given: argparse.Namespace) -> None:

@@ -32,19 +32,18 @@ import sys
 from typing import Any
 
 from benchmarks.ablation import (
-    EXIT_ERROR,
-    EXIT_INTERRUPTED,
     finished,
     make,
     parser_of,
     require_data,
     Run,
+    TABLE_FILE,
+    told,
 )
 from benchmarks.ablation_table import Result, Spread, table_text
 from benchmarks.ablation_variants import Variant, variant_config
-from depth_ros.errors import ConfigError, DepthRosError
+from depth_ros.errors import ConfigError
 from depth_ros.evaluation.charts import Axis, line_chart
-import torch
 from training.dataset import DepthDataset
 from training.dataset_format import write_whole
 from training.label_share import LabelShare
@@ -53,7 +52,7 @@ import yaml
 
 PROGRAM = 'python -m benchmarks.label_efficiency'
 CONFIG = Path(__file__).parents[1] / 'training' / 'configs' / 'ablation.yaml'
-TABLE_FILE, CURVE_FILE = 'table.md', 'curve.svg'
+CURVE_FILE = 'curve.svg'
 # Two frames are all that 1 % of 194 are.
 STEPS, BATCH = 150, 2
 PERCENTS = (1, 3, 5, 10, 100)
@@ -217,21 +216,15 @@ def tabulate(out: Path, data: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status."""
     given = parser().parse_args(argv)
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    try:
+
+    def work() -> int:
         require_data(given)
-        if not given.table:
-            status = make(planned_runs(given), given)
-            if status:
-                return status
-        print(tabulate(given.out, given.data))
-    except DepthRosError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return EXIT_ERROR
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return 0
+        status = 0 if given.table else make(planned_runs(given), given)
+        if not status:
+            print(tabulate(given.out, given.data))
+        return status
+
+    return told(given, work)
 
 
 def parser() -> argparse.ArgumentParser:
