@@ -27,6 +27,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 import io
+from itertools import islice
 import json
 from pathlib import Path
 import tempfile
@@ -208,8 +209,10 @@ def _to_int8(file: OnnxFile, card: ModelSpec, target: Path, pictures: Sequence[T
         raise ModelError(
             f'{file.path}: there is nothing to quantise, no {" and no ".join(QUANTIZED)}'
         )
-    inputs = _calibration_inputs(file, card, pictures)
-    reader = _reader(quantization.CalibrationDataReader, inputs, len(pictures))
+    # Without a past, what is compared with it is zero: a range that no later one can be put into.
+    cold = min(card.temporal.warmup_frames, len(pictures) - 1) if card.temporal.states else 0
+    inputs = islice(_calibration_inputs(file, card, pictures), cold, None)
+    reader = _reader(quantization.CalibrationDataReader, inputs, len(pictures) - cold)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         prepared = Path(folder) / 'prepared.onnx'
         quantization.quant_pre_process(str(file.path), str(prepared), skip_symbolic_shape=True)

@@ -36,6 +36,7 @@ from test.engines.graphs import (
 )
 from test.synthetic import model_spec
 
+from depth_ros.core.model_spec import StateSpec, TemporalSpec
 from depth_ros.core.preprocess import usual_camera
 from depth_ros.engines.model_card import read_card, write_card
 from depth_ros.engines.model_files import resolve_model, shipped_names
@@ -214,6 +215,36 @@ def test_convert_int8_learns_its_ranges_with_the_states_of_the_frames_before(tmp
     # A range learnt on zeros alone would cut the memory off at zero.
     depth = engine.infer({'image': image, 'memory': memory})['depth']
     np.testing.assert_allclose(depth, 7.0, atol=0.1)
+
+
+@pytest.mark.parametrize('warmup_frames', [1, 9])
+def test_convert_int8_of_what_is_next_to_nothing_without_a_past(tmp_path, warmup_frames):
+    # The first product is 1e-7, the next ones are 100: no histogram of the first can hold them.
+    shape = [1, 1, 64, 32]
+    nodes = [
+        helper.make_node('ReduceMean', ['image'], ['mean'], axes=[1], keepdims=1),
+        helper.make_node('Transpose', ['mean'], ['turned'], perm=[0, 1, 3, 2]),
+        helper.make_node('Mul', ['turned', 'gain'], ['memory_next']),
+        helper.make_node('Add', ['memory', 'nothing'], ['past']),
+        helper.make_node('MatMul', ['mean', 'past'], ['depth']),
+    ]
+    source = save_graph(
+        tmp_path / 'a.onnx',
+        nodes,
+        [info('image', [1, 3, 32, 64]), info('memory', shape)],
+        [info('depth', [1, 1, 32, 32]), info('memory_next', shape)],
+        [weights('gain', 6.0), weights('nothing', 1e-9)],
+    )
+    state = StateSpec(input='memory', output='memory_next', shape=tuple(shape))
+    temporal = TemporalSpec(states=(state,), warmup_frames=warmup_frames)
+    write_card(source, model_spec(temporal=temporal))
+    pictures = [{'image': image_tensor(seed=seed)} for seed in range(3)]
+    convert(source, tmp_path / 'b.onnx', 'int8', pictures)
+    engine = OnnxRuntimeEngine(read_onnx_file(tmp_path / 'b.onnx'), threads=1)
+    memory = np.full(shape, 3.0, np.float32)
+    depth = engine.infer({'image': image_tensor(), 'memory': memory})['depth']
+    wanted = image_tensor().mean(axis=1).sum(axis=2)[0, :, None] * 3.0
+    np.testing.assert_allclose(depth[0, 0], np.broadcast_to(wanted, (32, 32)), rtol=0.05)
 
 
 @pytest.mark.parametrize('name', shipped_names())
