@@ -60,7 +60,7 @@ SAME = 0.15
 # Of what is farther, a cell of 8 px is wider than the weights reach.
 FARTHEST_M = 12.0
 DIMMED = 0.35
-MARK_BGR = (80, 80, 255)
+MARK_BGR = (255, 255, 0)
 # ln of the ratio that is drawn in full colour.
 MAX_CHANGE = 0.1
 
