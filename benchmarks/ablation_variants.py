@@ -32,6 +32,8 @@ BEFORE_SHARE, RAMP_SHARE = 0.25, 0.25
 RAMP_DIGITS = 6
 # In so short a run lessons with their usual weight of 1 drown what the branches see themselves.
 WEAK = {'distillation_weight': 0.1}
+# Ratios of depths, so that the usual weight stays below the pull of the likelihood.
+LOG = {'lesson_space': 'log'}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +121,21 @@ VARIANTS: dict[str, Variant] = {
         has_metric_sigma=False,
     ),
     'mutual_late': Variant(label='mutual, lessons from the middle on', before_share=0.5),
-    'mutual_ut': Variant(label='mutual, weighting UT', changes={'weighting': 'UT'}),
-    'mutual_uwt': Variant(label='mutual, weighting UWT', changes={'weighting': 'UWT'}),
-    'mutual_ct': Variant(label='mutual, weighting CT', changes={'weighting': 'CT'}),
+    'log': Variant(label='mutual, lessons of ln D', reference='mutual', changes=LOG),
+    'log_weak': Variant(
+        label='lessons of ln D with weight 0.1', reference='mutual_weak', changes={**LOG, **WEAK}
+    ),
+    'log_ut': Variant(
+        label='lessons of ln D, weighting UT', reference='log', changes={**LOG, 'weighting': 'UT'}
+    ),
+    'log_uwt': Variant(
+        label='lessons of ln D, weighting UWT',
+        reference='log',
+        changes={**LOG, 'weighting': 'UWT'},
+    ),
+    'log_ct': Variant(
+        label='lessons of ln D, weighting CT', reference='log', changes={**LOG, 'weighting': 'CT'}
+    ),
 }
 
 

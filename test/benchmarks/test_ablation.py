@@ -115,8 +115,11 @@ def test_variants_of_mutual_differ_in_what_they_are_named_after(dataset: Path) -
     late = options('mutual_late')
     assert late.pop('epochs_before') == 2 * reference['epochs_before']
     assert late == {k: v for k, v in reference.items() if k != 'epochs_before'}
+    ratios = options('log')
+    assert ratios == {**reference, 'lesson_space': 'log'}
+    assert options('log_weak') == {**ratios, 'distillation_weight': 0.1}
     for scheme in ('UT', 'UWT', 'CT'):
-        assert options(f'mutual_{scheme.lower()}') == {**reference, 'weighting': scheme}
+        assert options(f'log_{scheme.lower()}') == {**ratios, 'weighting': scheme}
 
 
 def test_everything_but_the_recipe_is_the_same_for_all(dataset: Path) -> None:

@@ -18,7 +18,12 @@ Distillation from one branch to another, weighted by the teacher's uncertainty.
 Baek, Kim, Kim, "Semi-supervised learning with mutual distillation for monocular depth
 estimation", ICRA 2022, arXiv:2203.09737: L_U->S and L_S->U are
 N sum_p w(p) |D_student(p) - sg D_teacher(p)| with N = 1 / sum_p w(p), and the ablation of the
-weighting UW, UT, UWT, CT. The form of the weights is ours.
+weighting UW, UT, UWT, CT. The form of the weights is ours, and so is the difference of ln D.
+
+The normaliser makes the slopes over the pixels of an image add to one, however far apart the
+two are: a lesson is dry friction. In metres a weight lambda outweighs every likelihood
+|D - D*| / sigma with sigma > 1 / lambda metres, and then two branches that agree stay where they
+are, right or wrong. Of ln D that limit is sigma > D / lambda, whatever the unit of D.
 """
 
 from __future__ import annotations
@@ -78,16 +83,19 @@ def distillation(
     teacher_log_sigma_B1HW: Tensor,
     valid_B1HW: Tensor,
     weighting: Weighting,
+    *,
+    space: str = 'metres',
 ) -> Tensor:
     """
-    Return N sum_p w(p) |D_student - sg D_teacher| [m], the mean over the images.
+    Return N sum_p w(p) |D_student - sg D_teacher|, the mean over the images.
 
     No gradient reaches the teacher, neither its depth nor its sigma. Images in which a
     threshold leaves no pixel do not count; 0 if none is left.
 
     :param teacher_log_sigma_B1HW: ln sigma of the teacher, in any units.
     :param valid_B1HW: True where the teacher's depth may be used.
-    :raises ValueError: wrong shapes, or no pixel is valid.
+    :param space: of the difference, see ``weighted_difference``.
+    :raises ValueError: wrong shapes, no pixel is valid, or an unknown space.
     """
     require_map('student_depth_B1HW', student_depth_B1HW)
     require_equal_shapes(
@@ -98,28 +106,49 @@ def distillation(
     )
     require_mask('valid_B1HW', valid_B1HW)
     weights = normalised_weights(teacher_log_sigma_B1HW, valid_B1HW, weighting)
-    per_image = weighted_difference(student_depth_B1HW, teacher_depth_B1HW, weights)
+    per_image = weighted_difference(student_depth_B1HW, teacher_depth_B1HW, weights, space=space)
     return per_image.sum() / believed_images(weights).sum().clamp(min=1)
 
 
 def weighted_difference(
-    student_depth_B1HW: Tensor, teacher_depth_B1HW: Tensor, weights_B1HW: Tensor
+    student_depth_B1HW: Tensor,
+    teacher_depth_B1HW: Tensor,
+    weights_B1HW: Tensor,
+    *,
+    space: str = 'metres',
 ) -> Tensor:
     """
-    Return sum_p w(p) |D_student - sg D_teacher| of each image [m], (B,).
+    Return sum_p w(p) |D_student - sg D_teacher| of each image, (B,).
 
+    :param student_depth_B1HW: positive if ``space`` is ``log``, and so is the teacher's where it
+        has weight.
     :param weights_B1HW: of ``normalised_weights``; the teacher is not read where they are zero.
+    :param space: ``metres``: as published; ``log``: |ln D_student - sg ln D_teacher|.
+    :raises ValueError: an unknown space.
     """
+    if space not in _DIFFERENCES:
+        raise ValueError(f"space = '{space}': must be one of {sorted(_DIFFERENCES)}")
     # The teacher may be NaN where it is not believed; zero times NaN is NaN.
     teacher = torch.where(
         weights_B1HW > 0, teacher_depth_B1HW.detach(), student_depth_B1HW.detach()
     )
-    return (weights_B1HW * (student_depth_B1HW - teacher).abs()).sum((1, 2, 3))
+    difference = _DIFFERENCES[space](student_depth_B1HW, teacher)
+    return (weights_B1HW * difference.abs()).sum((1, 2, 3))
 
 
 def believed_images(weights_B1HW: Tensor) -> Tensor:
     """Return the images in which a pixel has weight, bool (B,)."""
     return weights_B1HW.flatten(1).amax(1) > 0
+
+
+def _log_difference(student_depth_B1HW: Tensor, teacher_depth_B1HW: Tensor) -> Tensor:
+    return (student_depth_B1HW / teacher_depth_B1HW).log()
+
+
+_DIFFERENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    'metres': torch.sub,
+    'log': _log_difference,
+}
 
 
 def _unwanted(keep_BN: Tensor, logits_BN: Tensor) -> Tensor:

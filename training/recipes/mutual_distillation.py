@@ -49,6 +49,7 @@ from training.recipes.options import (
     require_choice,
     require_not_negative,
     require_positive,
+    SPACES,
     VideoOptions,
 )
 from training.recipes.recipe import focal_ratio, FrameNeeds, Progress, Recipe, Term
@@ -76,6 +77,9 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
         distillation_weight: of either direction, when the ramp has ended; 0: off.
         epochs_before, epochs_ramp: epochs without distillation, for a random teacher does
             harm, and epochs in which its weight then grows.
+        lesson_space: of the difference between student and teacher: ``metres``, as published, or
+            ``log`` for |ln D - ln D'|, which lets go where the student's own sigma is below its
+            depth, not only below one metre (``training.losses.distillation``).
         weighting: who is believed: by 1 / sigma (``UW``), the most certain pixels of each image
             (``UT``), both (``UWT``), or sigma below a constant (``CT``).
         weighting_share: how many are the most certain, for ``UT`` and ``UWT``.
@@ -93,6 +97,7 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
     distillation_weight: float = 1.0
     epochs_before: float = 2.0
     epochs_ramp: float = 2.0
+    lesson_space: str = 'metres'
     weighting: str = 'UW'
     weighting_share: float = 0.5
     max_sigma_m: float = 1.0
@@ -106,6 +111,7 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
         VideoOptions.__post_init__(self)
         require_choice(self, 'branches', tuple(PAIRS))
         require_choice(self, 'noise', colors.NOISES)
+        require_choice(self, 'lesson_space', SPACES)
         require_choice(self, 'weighting', WEIGHTINGS)
         require_choice(self, 'alignment', ALIGNMENTS)
         require_not_negative(self, 'distillation_weight', 'epochs_before', 'epochs_ramp')
@@ -299,7 +305,10 @@ class MutualDistillation(Recipe):
         depth = full[teacher].depths[0].detach()
         if (teacher, student) == ('u', 's') and self.options.alignment == 'median_ratio':
             depth = depth * self._ratio(full[student].depths[0], depth, batch)
-        sums = [weighted_difference(x, depth, weights).sum() for x in full[student].depths]
+        sums = [
+            weighted_difference(x, depth, weights, space=self.options.lesson_space).sum()
+            for x in full[student].depths
+        ]
         value = torch.stack(sums).mean() / count
         return {f'{student}_from_{teacher}': Term(value, count, strength)}
 

@@ -22,8 +22,10 @@ import pytest
 import torch
 from torch import Tensor
 from training.losses.distillation import distillation, normalised_weights, Weighting
+from training.losses.laplace_nll import laplace_nll
 
 SCHEMES = ('UW', 'UT', 'UWT', 'CT')
+SPACES = ('metres', 'log')
 SHAPE = (3, 1, 4, 5)
 VALID = torch.ones(SHAPE, dtype=torch.bool)
 
@@ -59,21 +61,69 @@ def test_loss_is_the_weighted_mean_in_closed_form() -> None:
     assert loss.item() == pytest.approx((1 + 1.5) / 1.5)
 
 
+def test_loss_of_logarithms_is_the_weighted_mean_of_ratios_in_closed_form() -> None:
+    student = torch.tensor([[[[1.0, 20.0]]]], dtype=torch.float64)
+    teacher = torch.tensor([[[[math.e, 20.0 / math.e**3]]]], dtype=torch.float64)
+    log_sigma = torch.tensor([[[[1.0, 2.0]]]]).log()
+    valid = torch.ones(1, 1, 1, 2, dtype=torch.bool)
+    # Weights 1 and 1/2, errors 1 and 3.
+    loss = distillation(student, teacher, log_sigma, valid, Weighting(), space='log')
+    assert loss.item() == pytest.approx((1 + 1.5) / 1.5, rel=1e-6)
+
+
+def test_unit_of_depth_matters_to_metres_and_not_to_logarithms() -> None:
+    def loss(unit: float, space: str) -> float:
+        depths = draw(1, 1, 30) / unit, draw(2, 1, 30) / unit
+        return distillation(*depths, draw(3), VALID, Weighting(), space=space).item()
+
+    assert loss(0.3048, 'metres') == pytest.approx(loss(1.0, 'metres') / 0.3048)
+    assert loss(0.3048, 'log') == pytest.approx(loss(1.0, 'log'))
+
+
+@pytest.mark.parametrize(
+    ('space', 'sigma_m', 'lets_go'),
+    [
+        ('metres', 0.5, True),
+        ('metres', 2.0, False),
+        # 20 m: what counts is sigma / D.
+        ('log', 2.0, True),
+        ('log', 15.0, True),
+        ('log', 25.0, False),
+    ],
+)
+def test_lesson_of_weight_one_holds_a_student_unless_it_is_sure(
+    space: str, sigma_m: float, lets_go: bool
+) -> None:
+    # Both say 20 m, LiDAR says 30 m at every pixel.
+    offset = torch.full(SHAPE, 1e-3, dtype=torch.float64, requires_grad=True)
+    student, agreed = 20.0 + offset, torch.full(SHAPE, 20.0, dtype=torch.float64)
+    lesson = distillation(
+        student, agreed, draw(3), VALID, Weighting(scheme='UT', quantile=1.0), space=space
+    )
+    log_sigma = torch.full_like(agreed, math.log(sigma_m))
+    (laplace_nll(student, log_sigma, agreed + 10.0, VALID) + lesson).backward()
+    # Going down the gradient leads to LiDAR or back to what both said.
+    assert bool((offset.grad < 0).all()) == lets_go
+    assert bool((offset.grad > 0).all()) != lets_go
+
+
+@pytest.mark.parametrize('space', SPACES)
 @pytest.mark.parametrize('scheme', ['UW', 'UT', 'UWT'])
-def test_scaling_every_sigma_changes_nothing(scheme: str) -> None:
-    arguments = draw(1, 1, 30), draw(2, 1, 30)
+def test_scaling_every_sigma_changes_nothing(scheme: str, space: str) -> None:
+    arguments, weighting = (draw(1, 1, 30), draw(2, 1, 30)), Weighting(scheme=scheme)
     one, other = (
-        distillation(*arguments, draw(3) + math.log(scale), VALID, Weighting(scheme=scheme))
+        distillation(*arguments, draw(3) + math.log(scale), VALID, weighting, space=space)
         for scale in (1.0, 37.0)
     )
     torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize('space', SPACES)
 @pytest.mark.parametrize('scheme', SCHEMES)
-def test_no_gradient_reaches_the_teacher(scheme: str) -> None:
+def test_no_gradient_reaches_the_teacher(scheme: str, space: str) -> None:
     student, teacher, log_sigma = (draw(seed, 1, 3).requires_grad_() for seed in (1, 2, 3))
     weighting = Weighting(scheme=scheme, max_sigma=8.0)
-    distillation(student, teacher, log_sigma, VALID, weighting).backward()
+    distillation(student, teacher, log_sigma, VALID, weighting, space=space).backward()
     assert teacher.grad is None
     assert log_sigma.grad is None
     assert student.grad.abs().max() > 0
@@ -124,23 +174,26 @@ def test_constant_threshold_that_leaves_nothing_gives_zero() -> None:
     assert (student.grad == 0).all()
 
 
-def test_invalid_teacher_pixels_have_no_influence() -> None:
+@pytest.mark.parametrize('space', SPACES)
+@pytest.mark.parametrize('unknown', [math.nan, 0.0, -1.0])
+def test_invalid_teacher_pixels_have_no_influence(space: str, unknown: float) -> None:
     teacher, valid = draw(2, 1, 3), VALID.clone()
     valid[:, :, 0] = False
-    reference = distillation(draw(1), teacher, draw(3), valid, Weighting())
-    teacher[:, :, 0] = torch.nan
-    student = draw(1).requires_grad_()
-    loss = distillation(student, teacher, draw(3), valid, Weighting())
+    student = draw(1, 1, 3).requires_grad_()
+    reference = distillation(student, teacher, draw(3), valid, Weighting(), space=space)
+    teacher[:, :, 0] = unknown
+    loss = distillation(student, teacher, draw(3), valid, Weighting(), space=space)
     loss.backward()
     assert loss.item() == reference.item()
     assert torch.isfinite(student.grad).all()
 
 
+@pytest.mark.parametrize('space', SPACES)
 @pytest.mark.parametrize('scheme', SCHEMES)
-def test_gradient_is_that_of_finite_differences(scheme: str) -> None:
-    teacher, log_sigma = draw(2, 1, 3), draw(3)
+def test_gradient_is_that_of_finite_differences(scheme: str, space: str) -> None:
+    teacher, log_sigma, weighting = draw(2, 1, 3), draw(3), Weighting(scheme=scheme)
     assert torch.autograd.gradcheck(
-        lambda s: distillation(s, teacher, log_sigma, VALID, Weighting(scheme=scheme)),
+        lambda s: distillation(s, teacher, log_sigma, VALID, weighting, space=space),
         draw(1, 1, 3).requires_grad_(),
     )
 
@@ -168,3 +221,5 @@ def test_bad_shapes_and_empty_masks_are_refused() -> None:
         distillation(maps[0], maps[1][:1], maps[2], VALID, Weighting())
     with pytest.raises(ValueError, match='student_depth_B1HW has shape'):
         distillation(maps[0][0], maps[1], maps[2], VALID, Weighting())
+    with pytest.raises(ValueError, match=r"space = 'feet': must be one of \['log', 'metres'\]"):
+        distillation(*maps, VALID, Weighting(), space='feet')

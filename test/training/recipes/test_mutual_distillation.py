@@ -17,6 +17,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
+import math
 from test.training.recipes.batches import (
     alone,
     Answer,
@@ -115,14 +117,17 @@ def test_needs_follow_the_pair() -> None:
     assert recipe_of(branches='SS').needs == config(branches='SS').needs
 
 
+@pytest.mark.parametrize('space', ['metres', 'log'])
 @pytest.mark.parametrize('pair', PAIRS)
 @pytest.mark.parametrize('weighting', ['UW', 'UT', 'UWT', 'CT'])
-def test_no_gradient_of_any_term_reaches_the_other_branch(pair: str, weighting: str) -> None:
-    recipe = recipe_of(branches=pair, weighting=weighting)
+def test_no_gradient_of_any_term_reaches_the_other_branch(
+    pair: str, weighting: str, space: str
+) -> None:
+    options = {'branches': pair, 'weighting': weighting, 'lesson_space': space}
     if weighting == 'CT':
         limits = {'s': {'max_sigma_m': 50.0}, 'u': {'max_sigma_photometric': 50.0}}
-        used = {k: v for kind in set(pair.lower()) for k, v in limits[kind].items()}
-        recipe = recipe_of(branches=pair, weighting=weighting, **used)
+        options |= {k: v for kind in set(pair.lower()) for k, v in limits[kind].items()}
+    recipe = recipe_of(**options)
     for name, term in recipe(mixed_batch(), LATE).items():
         owner = name.split('_')[0]
         norms = gradient_norms(recipe, term.value)
@@ -132,16 +137,22 @@ def test_no_gradient_of_any_term_reaches_the_other_branch(pair: str, weighting: 
         assert norms[f'branches.{owner}.network.first.weight'] > 0
 
 
-def test_lesson_is_the_weighted_error_in_closed_form() -> None:
+# Metres: errors of 10 and 2; logarithms: ratios of 2 and 0.8.
+@pytest.mark.parametrize(
+    ('space', 'wanted'),
+    [('metres', (3 * 10 + 2) / 4), ('log', (3 * math.log(2) + math.log(1.25)) / 4)],
+)
+def test_lesson_is_the_weighted_error_in_closed_form(space: str, wanted: float) -> None:
     sigma = torch.ones(1, 1, HEIGHT, WIDTH, dtype=torch.float64)
     half = WIDTH // 2
     sigma[..., half:] = 3.0
     depth = torch.full_like(sigma, 20.0)
     depth[..., half:] = 8.0
     teacher = Answer([depth], [sigma.log()])
-    terms = recipe_of(teacher, constant(10.0, scales=2))(plane_batch(), LATE)
-    # Weights 3 : 1, errors 10 and 2; the same at both scales of the student.
-    assert terms['u_from_s'].value.item() == pytest.approx((3 * 10 + 2) / 4, rel=1e-5)
+    recipe = recipe_of(teacher, constant(10.0, scales=2), lesson_space=space)
+    terms = recipe(plane_batch(), LATE)
+    # Weights 3 : 1; the same at both scales of the student.
+    assert terms['u_from_s'].value.item() == pytest.approx(wanted, rel=1e-5)
     assert terms['u_from_s'].count == 2
     assert terms['u_from_s'].weight == 1.0
 
@@ -155,9 +166,9 @@ def test_scaling_all_sigma_changes_no_lesson_but_the_threshold_does() -> None:
         terms = recipe_of(*networks, **options)(plane_batch(), LATE)
         return [terms[name].value.item() for name in ('s_from_u', 'u_from_s') if name in terms]
 
-    for weighting in ('UW', 'UT', 'UWT'):
-        scaled, plain = lessons(1.0, weighting=weighting), lessons(0.0, weighting=weighting)
-        assert scaled == pytest.approx(plain, rel=1e-4)
+    for weighting, space in product(('UW', 'UT', 'UWT'), ('metres', 'log')):
+        options = {'weighting': weighting, 'lesson_space': space}
+        assert lessons(1.0, **options) == pytest.approx(lessons(0.0, **options), rel=1e-4)
     limits = {'weighting': 'CT', 'max_sigma_m': 5.0, 'max_sigma_photometric': 5.0}
     assert len(lessons(0.0, **limits)) == 2
     assert lessons(4.0, **limits) == []
@@ -205,6 +216,13 @@ def test_video_branch_is_aligned_before_it_teaches(
     assert terms['s_from_u'].value.item() == pytest.approx(expected, abs=1e-5)
     # The other way there is no alignment, so that U becomes metric.
     assert terms['u_from_s'].value.item() == pytest.approx(16.0 - 16.0 / ratio, rel=1e-5)
+
+
+def test_alignment_is_before_the_logarithm() -> None:
+    aligned = recipe_of(constant(16.0), constant(8.0), lesson_space='log')
+    terms = aligned(plane_batch(), LATE)
+    assert terms['s_from_u'].value.item() == pytest.approx(0.0, abs=1e-6)
+    assert terms['u_from_s'].value.item() == pytest.approx(math.log(2.0), rel=1e-5)
 
 
 def test_dead_band_is_the_option() -> None:
@@ -332,6 +350,7 @@ def test_filter_lowers_what_s_teaches_where_lidar_never_reaches() -> None:
         ({'noise': 'on'}, "noise = 'on': must be one of off, whole_image, outside_objects"),
         ({'weighting': 'XX'}, "weighting = 'XX': must be one of UW, UT, UWT, CT"),
         ({'alignment': 'mean'}, "alignment = 'mean': must be one of median_ratio, none"),
+        ({'lesson_space': 'feet'}, "lesson_space = 'feet': must be one of metres, log"),
         ({'distillation_weight': -1.0}, 'distillation_weight = -1.0: must be zero or more'),
         ({'epochs_before': -1.0}, 'epochs_before = -1.0: must be zero or more'),
         ({'epochs_ramp': float('nan')}, 'epochs_ramp = nan: must be zero or more'),
