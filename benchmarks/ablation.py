@@ -39,7 +39,7 @@ from benchmarks.ablation_table import csv_text, markdown
 from benchmarks.ablation_variants import Variant, variant_config, VARIANTS
 from depth_ros.errors import ConfigError, DepthRosError
 import torch
-from training.checkpoint import LAST
+from training.checkpoint_file import LAST
 from training.dataset_format import write_whole
 from training.settings import read_yaml
 from training.train_log import STEPS_FILE

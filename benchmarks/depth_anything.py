@@ -49,7 +49,8 @@ from benchmarks.ablation_table import ABSENT, is_beyond, spread, table_text
 from benchmarks.ablation_variants import steps_per_epoch
 from depth_ros.core.metrics import ScoreRules
 from depth_ros.errors import ConfigError
-from training.checkpoint import LAST, load_recipe
+from training.checkpoint import load_recipe
+from training.checkpoint_file import LAST
 from training.settings import read_yaml
 from training.train_config import config_from
 from training.validation import score

@@ -41,7 +41,8 @@ from depth_ros.errors import DepthRosError
 from lightning_fabric import Fabric
 import torch
 from training.augment import RandomCrop
-from training.checkpoint import build_recipe, Checkpoint, Position, write_checkpoint
+from training.checkpoint import build_recipe
+from training.checkpoint_file import Checkpoint, Position, write_checkpoint
 from training.dataset import DepthDataset
 from training.loading import batches
 from training.models.encoders import ENCODERS

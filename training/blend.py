@@ -32,13 +32,8 @@ import sys
 from depth_ros.errors import ConfigError, DepthRosError, ModelError
 import torch
 from torch import nn, Tensor
-from training.checkpoint import (
-    build_recipe,
-    Checkpoint,
-    load_state,
-    read_checkpoint,
-    write_checkpoint,
-)
+from training.checkpoint import build_recipe, load_state
+from training.checkpoint_file import Checkpoint, read_checkpoint, write_checkpoint
 from training.models.network import DepthNetwork
 from training.train_config import config_from
 

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from training.checkpoint import LAST, load_recipe
+from training.checkpoint import load_recipe
+from training.checkpoint_file import LAST
 from training.ranks import leave, TrainingError
 from training.recipes.gradient_field import GradientField
 from training.take_encoder import take_encoder

@@ -43,7 +43,8 @@ from rich.console import Console
 import torch
 from torch import distributed
 from training.augment import RandomCrop, Resize
-from training.checkpoint import build_recipe, Checkpoint, LAST, read_checkpoint, stored_config
+from training.checkpoint import build_recipe, stored_config
+from training.checkpoint_file import Checkpoint, LAST, read_checkpoint
 from training.dataset import DepthDataset
 from training.dataset_format import DatasetError, json_bytes, write_whole
 from training.label_store import manifest_hash

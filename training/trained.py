@@ -16,22 +16,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
+from depth_ros.errors import ModelError
 from torch import Tensor
+from training.checkpoint_file import is_checkpoint, read_checkpoint
 
 
-def trained_network(path: Path) -> dict[str, Tensor] | None:
+def trained_network(path: Path, names: Collection[str]) -> dict[str, Tensor] | None:
     """
-    Return all tensors of the network that a checkpoint deploys; None: the file is no checkpoint.
+    Return the tensors of the one network in a checkpoint; None: the file is no checkpoint.
 
-    :raises ModelError: the checkpoint is damaged or of another version.
-    :raises ConfigError: its config is not one that this version knows.
+    The running mean of the weights where the run kept one: it is what was validated.
+
+    :param names: of all tensors of the network, by which it is found.
+    :raises ModelError: the checkpoint is damaged, or holds no such network or several.
     """
-    # A checkpoint knows its networks, and a network may begin with a checkpoint.
-    from training.checkpoint import is_checkpoint, load_recipe
-
     if not is_checkpoint(path):
         return None
-    recipe, _ = load_recipe(path)
-    return dict(recipe.deployed().state_dict())
+    checkpoint = read_checkpoint(path)
+    state = {**checkpoint.recipe, **(checkpoint.averaged or {})}
+    first = next(iter(names))
+    places = [name.removesuffix(first) for name in state if name.endswith(f'.{first}')]
+    whole = [place for place in places if all(place + name in state for name in names)]
+    if len(whole) != 1:
+        found = f'several such networks ({", ".join(whole)})' if whole else 'no such network'
+        raise ModelError(
+            f"network.weights: checkpoint '{path}' holds {found}: it must be of a run that "
+            'trained one network of this kind'
+        )
+    return {name: state[whole[0] + name] for name in names}

@@ -33,12 +33,12 @@ from depth_ros.errors import DepthRosError
 from lightning_fabric import Fabric
 import torch
 from torch import nn
-from training.checkpoint import (
+from training.checkpoint import load_state
+from training.checkpoint_file import (
     BEST,
     Checkpoint,
     CheckpointError,
     LAST,
-    load_state,
     Position,
     write_checkpoint,
 )

@@ -35,7 +35,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from training.checkpoint import LAST
+from training.checkpoint_file import LAST
 from training.dataset import DepthDataset
 from training.models.depth_net import Prediction
 from training.recipes.recipe import Progress, Recipe, Term

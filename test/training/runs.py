@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from training.checkpoint import Checkpoint, LAST, read_checkpoint
+from training.checkpoint_file import Checkpoint, LAST, read_checkpoint
 from training.train import main
 import yaml
 

@@ -24,7 +24,8 @@ from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
 from training.blend import blended, main, pretrained_parameters
-from training.checkpoint import build_recipe, Checkpoint, load_recipe, Position, write_checkpoint
+from training.checkpoint import build_recipe, load_recipe
+from training.checkpoint_file import Checkpoint, Position, write_checkpoint
 from training.models.meter import MeterXxs
 from training.train_config import config_from
 

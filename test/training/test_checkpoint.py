@@ -30,12 +30,10 @@ from typing import Any
 from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
-from training.checkpoint import (
-    build_recipe,
+from training.checkpoint import build_recipe, load_recipe, load_state
+from training.checkpoint_file import (
     Checkpoint,
     CheckpointError,
-    load_recipe,
-    load_state,
     Position,
     read_checkpoint,
     write_checkpoint,
@@ -229,7 +227,7 @@ def test_first_checkpoint_that_fails_says_that_there_is_none(
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from training.checkpoint_file import CheckpointError, read_checkpoint, write_checkpoint
 path = Path(sys.argv[1])
 checkpoint = read_checkpoint(path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2,) * 2)

@@ -43,7 +43,7 @@ torch = pytest.importorskip('torch', reason='torch is only installed for trainin
 pytest.importorskip('lightning_fabric', reason='lightning-fabric is only installed for training')
 
 from training import calibrate, evaluate, export, train  # noqa: E402, I100
-from training.checkpoint import read_checkpoint  # noqa: E402
+from training.checkpoint_file import read_checkpoint  # noqa: E402
 from training.prepare import prepare, Source  # noqa: E402
 from training.prepare_options import PrepareOptions  # noqa: E402
 

@@ -21,7 +21,8 @@ from test.training import runs
 
 import pytest
 import torch
-from training.checkpoint import LAST, load_recipe
+from training.checkpoint import load_recipe
+from training.checkpoint_file import LAST
 from training.models.encoders import make_encoder
 from training.take_encoder import main
 

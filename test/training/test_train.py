@@ -31,7 +31,8 @@ from test.training import drives, runs
 import cv2
 import pytest
 import torch
-from training.checkpoint import BEST, LAST, load_recipe
+from training.checkpoint import load_recipe
+from training.checkpoint_file import BEST, LAST
 from training.train_config import read_config
 import yaml
 

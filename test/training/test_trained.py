@@ -25,7 +25,14 @@ from typing import Any
 from depth_ros.errors import ModelError
 import pytest
 import torch
-from training.checkpoint import build_recipe, Checkpoint, is_checkpoint, Position, write_checkpoint
+from training.checkpoint import build_recipe
+from training.checkpoint_file import (
+    Checkpoint,
+    is_checkpoint,
+    Position,
+    read_checkpoint,
+    write_checkpoint,
+)
 from training.models.attention_stack import StackOptions
 from training.models.meter import MeterXxs
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
@@ -57,15 +64,15 @@ def test_a_network_begins_with_all_that_another_has_learned(tmp_path: Path) -> N
     first = MeterDepthNet(MeterNetConfig(weights=str(path))).eval()
     torch.manual_seed(6)
     second = MeterDepthNet(MeterNetConfig(weights=str(path))).eval()
-    assert trained_network(path) is not None
     runs.assert_equal_states(dict(first.state_dict()), dict(second.state_dict()))
-    runs.assert_equal_states(dict(first.state_dict()), trained_network(path))
+    runs.assert_equal_states(dict(first.state_dict()), trained_network(path, first.state_dict()))
 
 
 def test_a_network_with_a_memory_holds_it_as_it_was(tmp_path: Path) -> None:
     path = written(tmp_path, METER, DATA)
     net = MeterTcNet(MeterTcConfig(weights=str(path), focal_px=72.0))
-    runs.assert_equal_states(dict(net.base.state_dict()), trained_network(path))
+    own = net.base.state_dict()
+    runs.assert_equal_states(dict(own), trained_network(path, own))
 
 
 def test_what_blend_mixes_are_loaded_weights_and_gates_that_were_shut(tmp_path: Path) -> None:
@@ -84,8 +91,9 @@ def test_what_blend_mixes_are_loaded_weights_and_gates_that_were_shut(tmp_path: 
 
 def test_published_weights_are_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / 'meter'
-    torch.save(MeterXxs().state_dict(), path)
-    assert trained_network(path) is None
+    whole = MeterXxs()
+    torch.save(whole.state_dict(), path)
+    assert trained_network(path, whole.state_dict()) is None
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 and no more', b'0' * 100])
@@ -97,5 +105,25 @@ def test_other_files_are_no_checkpoints(tmp_path: Path, content: bytes) -> None:
 
 def test_a_checkpoint_of_another_network_is_refused_by_what_differs(tmp_path: Path) -> None:
     path = written(tmp_path, runs.CONFIG['network'], runs.CONFIG['data'])
-    with pytest.raises(ModelError, match=r'run\.ckpt'):
+    with pytest.raises(ModelError, match=r"run\.ckpt' holds no such network: it must be of a run"):
         MeterDepthNet(MeterNetConfig(weights=str(path)))
+
+
+def test_a_checkpoint_of_two_networks_of_a_kind_is_refused_by_their_names(tmp_path: Path) -> None:
+    path = written(tmp_path, METER, DATA)
+    state = trained_network(path, MeterDepthNet(MeterNetConfig(weights='random')).state_dict())
+    assert state is not None
+    both = {f'{branch}.network.{name}': x for branch in 'su' for name, x in state.items()}
+    write_checkpoint(path, replace(read_checkpoint(path), recipe=both))
+    with pytest.raises(ModelError, match=r'several such networks \([su]\.network\., [su]\.net'):
+        trained_network(path, state)
+
+
+@torch.no_grad()
+def test_the_mean_of_the_weights_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    path = written(tmp_path, METER, DATA)
+    checkpoint = read_checkpoint(path)
+    means = {name: torch.full_like(x, 0.25) for name, x in checkpoint.recipe.items()}
+    write_checkpoint(path, replace(checkpoint, averaged=means))
+    net = MeterDepthNet(MeterNetConfig(weights=str(path)))
+    assert all(bool((p == 0.25).all()) for p in net.parameters())

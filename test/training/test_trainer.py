@@ -29,7 +29,7 @@ import time
 
 import pytest
 import torch
-from training.checkpoint import Checkpoint, LAST, write_checkpoint
+from training.checkpoint_file import Checkpoint, LAST, write_checkpoint
 
 LIMIT_S = 150
 # Of several programs, on a machine that has other work to do.

@@ -132,14 +132,16 @@ class MeterDepthNet(DepthNetwork):
             )
         self.config: MeterNetConfig = config
         whole = MeterXxs()
-        path = None if config.weights == RANDOM else Path(config.weights)
-        trained = None if path is None else trained_network(path)
-        if path is not None and trained is None:
-            load_strictly(whole, read_state(path), config.weights)
         self.encoder, self.decoder = whole.encoder, whole.decoder
         self.sigma = SigmaBranch()
+        if config.weights == RANDOM:
+            return
+        path = Path(config.weights)
+        trained = trained_network(path, self.state_dict())
         if trained is not None:
             load_strictly(self, trained, config.weights)
+        else:
+            load_strictly(whole, read_state(path), config.weights)
 
     def forward(self, image_B3HW: Tensor) -> Prediction:
         """

@@ -40,7 +40,8 @@ from depth_ros.errors import ModelError
 import pytest
 import torch
 from torch import nn, Tensor
-from training.checkpoint import build_recipe, Checkpoint, Position, write_checkpoint
+from training.checkpoint import build_recipe
+from training.checkpoint_file import Checkpoint, Position, write_checkpoint
 from training.models.autoencoder import AutoEncoder
 from training.recipes.features import FeatureMetric, load_feature_network
 from training.recipes.mutual_distillation import MutualDistillation, MutualDistillationConfig
