@@ -164,8 +164,10 @@ def test_every_encoder_exports_with_operators_that_tensorrt_takes(
     assert kinds - TENSORRT_10 == set()
     # Sizes are fixed: nothing of them is computed again for every image.
     assert 'Shape' not in kinds
-    # Those of DenseNet stand behind a concatenation and before no convolution, and stay.
-    assert ('BatchNormalization' in kinds) is (encoder == 'densenet161')
+    # Those of DenseNet stand behind a concatenation and before no convolution, those of iResNet
+    # behind a sum, and stay.
+    stay = encoder == 'densenet161' or encoder.startswith('iresnet')
+    assert ('BatchNormalization' in kinds) is stay
     for node in graph.graph.node:
         if node.op_type == 'Resize':
             values = {a.name: a.s.decode() for a in node.attribute if a.s}
