@@ -111,7 +111,8 @@ def test_salvage_without_checksums_finds_the_next_message_in_the_chunk(bag, tmp_
     found = [at for at in range(place - 700_000, place) if whole[slice(at, at + 3)] == b'\x03' * 3]
     head = found[0] - HEAD_BYTES
     file = tmp_path / 'damaged.mcap'
-    file.write_bytes(whole[:head] + bytes(HEAD_BYTES) + whole[head + HEAD_BYTES :])
+    tail = head + HEAD_BYTES
+    file.write_bytes(whole[:head] + bytes(HEAD_BYTES) + whole[tail:])
     salvaged = salvage(file, tmp_path / 'new.mcap')
     assert numbers(tmp_path / 'new.mcap') == [0, 1, 2, 4, 5]
     assert MESSAGE_BYTES - 100 < salvaged.lost_bytes < MESSAGE_BYTES + 100
@@ -123,7 +124,8 @@ def test_salvage_without_checksums_goes_on_behind_a_broken_message(bag, tmp_path
     start = head_of_chunk(whole, 1)
     head = whole.index(b'\x02' * 3, start) - HEAD_BYTES
     file = tmp_path / 'damaged.mcap'
-    file.write_bytes(whole[:head] + bytes(HEAD_BYTES) + whole[head + HEAD_BYTES :])
+    tail = head + HEAD_BYTES
+    file.write_bytes(whole[:head] + bytes(HEAD_BYTES) + whole[tail:])
     salvage(file, tmp_path / 'new.mcap')
     assert numbers(tmp_path / 'new.mcap') == [0, 1, 3, 4, 5]
 

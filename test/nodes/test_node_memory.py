@@ -48,6 +48,7 @@ CLIP = ROOT / 'demo' / 'kitti_0005'
 SHIPPED = ROOT / 'models' / 'meter_tc_kitti.onnx'
 TOPICS = ('/camera/image_rect/compressed', '/camera/camera_info')
 LENGTH, WARMUP = 3, 2
+WARM = f'warm, {LENGTH - 1} frames since a reset'
 SECOND_NS = 1_000_000_000
 MAX_GAP_MS = 500.0
 HELD = 'dropped: held back after a reset (model card)'
@@ -192,8 +193,7 @@ def test_nothing_is_remembered_over_any_reset_of_the_real_clip(
             assert side.spin_until(
                 lambda r=reason, w=words: _says(side, 'last reset', r, w)  # type: ignore[misc]
             ), f'{reason}: {words} is not in {side.value("depth", "last reset")}'
-            state = f'warm, {LENGTH - 1} frames since a reset'
-            assert side.spin_until(lambda s=state: _says(side, 'temporal state', s))  # type: ignore[misc]
+            assert side.spin_until(lambda: _says(side, 'temporal state', WARM))
         counted(side, 'reset: size_change', 2)
         for reason in ('gap', 'jump_back', 'camera_info_change'):
             counted(side, f'reset: {reason}', 1)
