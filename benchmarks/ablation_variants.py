@@ -125,6 +125,25 @@ VARIANTS: dict[str, Variant] = {
     'log_weak': Variant(
         label='lessons of ln D with weight 0.1', reference='mutual_weak', changes={**LOG, **WEAK}
     ),
+    'log_no_filtering': Variant(
+        label='lessons of ln D, without filtering',
+        reference='log',
+        changes={**LOG, 'filtering': 'off', 'filter_radius_px': None},
+    ),
+    'log_no_noise': Variant(
+        label='lessons of ln D, without noise', reference='log', changes={**LOG, 'noise': 'off'}
+    ),
+    'log_ss': Variant(
+        label='lessons of ln D, control pair S-S',
+        reference='log',
+        changes={**LOG, 'branches': 'SS', 'pose': None, 'travel_weight': None},
+    ),
+    'log_uu': Variant(
+        label='lessons of ln D, control pair U-U',
+        reference='log',
+        changes={**LOG, 'branches': 'UU', 'filter_radius_px': None},
+        has_metric_sigma=False,
+    ),
     'log_ut': Variant(
         label='lessons of ln D, weighting UT', reference='log', changes={**LOG, 'weighting': 'UT'}
     ),

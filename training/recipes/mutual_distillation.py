@@ -77,9 +77,9 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
         distillation_weight: of either direction, when the ramp has ended; 0: off.
         epochs_before, epochs_ramp: epochs without distillation, for a random teacher does
             harm, and epochs in which its weight then grows.
-        lesson_space: of the difference between student and teacher: ``metres``, as published, or
-            ``log`` for |ln D - ln D'|, which lets go where the student's own sigma is below its
-            depth, not only below one metre (``training.losses.distillation``).
+        lesson_space: of the difference between student and teacher: ``log`` for |ln D - ln D'|,
+            which lets go where the student's own sigma is below its depth, or ``metres``, as
+            published: below one metre (``training.losses.distillation``).
         weighting: who is believed: by 1 / sigma (``UW``), the most certain pixels of each image
             (``UT``), both (``UWT``), or sigma below a constant (``CT``).
         weighting_share: how many are the most certain, for ``UT`` and ``UWT``.
@@ -97,7 +97,7 @@ class MutualDistillationConfig(LidarOptions, VideoOptions):
     distillation_weight: float = 1.0
     epochs_before: float = 2.0
     epochs_ramp: float = 2.0
-    lesson_space: str = 'metres'
+    lesson_space: str = 'log'
     weighting: str = 'UW'
     weighting_share: float = 0.5
     max_sigma_m: float = 1.0

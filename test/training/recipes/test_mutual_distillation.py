@@ -210,7 +210,9 @@ def test_video_branch_is_aligned_before_it_teaches(
     ratio: float, alignment: str, wanted: float
 ) -> None:
     # U says 8 m more or less; S knows 16 m.
-    recipe = recipe_of(constant(16.0), constant(16.0 / ratio), alignment=alignment)
+    recipe = recipe_of(
+        constant(16.0), constant(16.0 / ratio), alignment=alignment, lesson_space='metres'
+    )
     terms = recipe(plane_batch(), LATE)
     expected = wanted if ratio == 2.0 else 16.0 - 16.0 / ratio
     assert terms['s_from_u'].value.item() == pytest.approx(expected, abs=1e-5)
@@ -218,15 +220,15 @@ def test_video_branch_is_aligned_before_it_teaches(
     assert terms['u_from_s'].value.item() == pytest.approx(16.0 - 16.0 / ratio, rel=1e-5)
 
 
-def test_alignment_is_before_the_logarithm() -> None:
-    aligned = recipe_of(constant(16.0), constant(8.0), lesson_space='log')
+def test_alignment_is_before_the_logarithm_which_is_the_default() -> None:
+    aligned = recipe_of(constant(16.0), constant(8.0))
     terms = aligned(plane_batch(), LATE)
     assert terms['s_from_u'].value.item() == pytest.approx(0.0, abs=1e-6)
     assert terms['u_from_s'].value.item() == pytest.approx(math.log(2.0), rel=1e-5)
 
 
 def test_dead_band_is_the_option() -> None:
-    recipe = recipe_of(constant(16.0), constant(8.0), dead_band=(0.4, 2.5))
+    recipe = recipe_of(constant(16.0), constant(8.0), dead_band=(0.4, 2.5), lesson_space='metres')
     assert recipe(plane_batch(), LATE)['s_from_u'].value.item() == pytest.approx(8.0)
 
 
@@ -235,7 +237,9 @@ def test_alignment_is_at_the_hits_of_a_frame_or_everywhere_without_any() -> None
     depth = torch.full((1, 1, HEIGHT, WIDTH), 10.0, dtype=torch.float64)
     far_rows = HEIGHT // 2 + 4
     depth[:, :, :far_rows] = 40.0
-    recipe = recipe_of(Answer([depth], [torch.zeros_like(depth)]), constant(5.0))
+    recipe = recipe_of(
+        Answer([depth], [torch.zeros_like(depth)]), constant(5.0), lesson_space='metres'
+    )
     hits = plane_batch()
     hits.valid_B1HW[:, :, :far_rows] = False
     share = far_rows / HEIGHT
