@@ -75,6 +75,29 @@ def test_a_network_with_a_memory_holds_it_as_it_was(tmp_path: Path) -> None:
     runs.assert_equal_states(dict(own), trained_network(path, own))
 
 
+@torch.no_grad()
+def test_frozen_depth_takes_all_but_the_uncertainty_of_another_kind(tmp_path: Path) -> None:
+    path = written(tmp_path, METER, DATA)
+    config = MeterNetConfig(weights=str(path))
+    old = MeterDepthNet(config).state_dict()
+    anew = MeterDepthNet(replace(config, sigma='context', frozen_depth=True)).state_dict()
+    kept = {name for name in old if not name.startswith('sigma.')}
+    assert kept == {name for name in anew if not name.startswith('sigma.')}
+    runs.assert_equal_states({n: old[n] for n in kept}, {n: anew[n] for n in kept})
+    with pytest.raises(ModelError, match='holds no such network'):
+        MeterDepthNet(replace(config, sigma='context'))
+
+
+@torch.no_grad()
+def test_a_network_with_a_memory_holds_the_uncertainty_with_context_too(tmp_path: Path) -> None:
+    path = written(tmp_path, {**METER, 'sigma': 'context'}, DATA)
+    single = MeterDepthNet(MeterNetConfig(weights=str(path), sigma='context')).eval()
+    net = MeterTcNet(MeterTcConfig(weights=str(path), sigma='context', focal_px=72.0)).eval()
+    runs.assert_equal_states(dict(single.state_dict()), dict(net.base.state_dict()))
+    image = torch.rand(1, 3, 64, 124)
+    assert torch.allclose(net.finest(image)[1], single.finest(image)[1], atol=1e-5)
+
+
 def test_what_blend_mixes_are_loaded_weights_and_gates_that_were_shut(tmp_path: Path) -> None:
     path = written(tmp_path, METER, DATA)
     shut = StackOptions(spatial_gate=0.0, temporal_gate=0.0, value_width=8)

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from depth_ros.errors import ConfigError
 import torch
@@ -53,6 +53,13 @@ METRES_PER_UNIT = 0.1
 BEND_PER_M = 10.0
 # Channels that the last convolution reads, and of the encoder's skip at a quarter of the size.
 FEATURES, EDGES = 8, 24
+# Of the encoder's skips at 1/8 and 1/16.
+EIGHTH, SIXTEENTH = 48, 64
+# Sides of the squares [cells of 4 px] over which the contrast of depth is taken.
+CONTRASTS = (3, 7)
+# Share of the channels that training hides from the uncertainty with context: on a few drives
+# it would else remember places.
+DROPPED = 0.1
 # Of the uncertainty's own layers: 4 % of the arithmetic of the whole network.
 SIGMA_WIDTH = 16
 # A box of 4 and a box of 2, one after the other: zero at both periods, and symmetric.
@@ -63,16 +70,38 @@ REACH = 1 + 1 + len(NO_PERIOD_2_OR_4) // 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterNetConfig(NetworkConfig):
-    """``weights``: 'random', the file of the published weights, or a checkpoint of this kind."""
+    """
+    Everything that decides the shape of a network; goes into its checkpoint.
+
+    Fields:
+        weights: 'random', the file of the published weights, or a checkpoint of this kind.
+        sigma: what the uncertainty sees: ``edges``, the finest features; ``context``, depth, its
+            contrast and the encoder's coarser features beside them.
+        frozen_depth: encoder and decoder stay as they were loaded, and the uncertainty is
+            trained anew, whatever uncertainty the weights have.
+
+    """
 
     kind: Literal['meter_xxs'] = 'meter_xxs'
     min_depth_m: float = 0.5
+    sigma: Literal['edges', 'context'] = 'edges'
+    frozen_depth: bool = False
 
     def check_size(self, width: int, height: int) -> None:
         """Check an input size [px]; ConfigError names the side."""
         for key, value in (('data.width', width), ('data.height', height)):
             if not fits(value):
                 raise ConfigError(f'{key} = {value}: {SIZE_RULE}')
+
+
+class Seen(NamedTuple):
+    """What the uncertainty may see: finest features, 1/4, depth [m], and 1/8 and 1/16."""
+
+    features_BCHW: Tensor
+    edges_BCHW: Tensor
+    depth_B1HW: Tensor
+    eighth_BCHW: Tensor
+    sixteenth_BCHW: Tensor
 
 
 class SigmaBranch(nn.Module):
@@ -95,10 +124,62 @@ class SigmaBranch(nn.Module):
         taps = torch.tensor(NO_PERIOD_2_OR_4) / sum(NO_PERIOD_2_OR_4)
         self.register_buffer('average', torch.outer(taps, taps)[None, None], persistent=False)
 
-    def forward(self, features_BCHW: Tensor, edges_BCHW: Tensor) -> Tensor:
-        mixed = functional.relu(self.mix(torch.cat((features_BCHW, edges_BCHW), dim=1)))
+    def forward(self, seen: Seen) -> Tensor:
+        return self.from_mixed(self.mix(torch.cat((seen.features_BCHW, seen.edges_BCHW), dim=1)))
+
+    def from_mixed(self, mixed_BCHW: Tensor) -> Tensor:
+        """Return ln sigma from what the first layer gives."""
+        mixed = functional.relu(mixed_BCHW)
         log_sigma = self.head(functional.relu(self.wide(repeat_border(mixed, REACH))))
         return functional.conv2d(log_sigma, self.average.to(log_sigma.dtype))
+
+
+class ContextBranch(SigmaBranch):
+    """
+    The same, which also sees depth, its contrast, and the encoder's features at 1/8 and 1/16.
+
+    Where depth is wrong by much is seldom to be told from the finest features alone: at the
+    edges of objects, and far away. Coarse features are mixed before they are enlarged, which is
+    the same as after it, and cheaper.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # One map of ln depth; for each side how far it is from the farthest and the nearest.
+        inputs = FEATURES + EDGES + 1 + 2 * len(CONTRASTS)
+        self.mix = nn.Conv2d(inputs, SIGMA_WIDTH, 1)
+        self.mix_eighth = nn.Conv2d(EIGHTH, SIGMA_WIDTH, 1, bias=False)
+        self.mix_sixteenth = nn.Conv2d(SIXTEENTH, SIGMA_WIDTH, 1, bias=False)
+        self.dropout = nn.Dropout2d(DROPPED)
+
+    def forward(self, seen: Seen) -> Tensor:
+        # Sigma learns from depth and shall not change it.
+        log_depth = seen.depth_B1HW.detach().log()
+        fine = (seen.features_BCHW, seen.edges_BCHW, log_depth, *contrasts(log_depth))
+        mixed = self.mix(self.dropout(torch.cat(fine, dim=1)))
+        size = (int(mixed.shape[-2]), int(mixed.shape[-1]))
+        for mix, coarse in (
+            (self.mix_eighth, seen.eighth_BCHW),
+            (self.mix_sixteenth, seen.sixteenth_BCHW),
+        ):
+            mixed = mixed + functional.interpolate(
+                mix(self.dropout(coarse)), size, mode='bilinear', align_corners=False
+            )
+        return self.from_mixed(mixed)
+
+
+BRANCHES: dict[str, type[SigmaBranch]] = {'edges': SigmaBranch, 'context': ContextBranch}
+
+
+def contrasts(log_depth_B1HW: Tensor) -> list[Tensor]:
+    """Return ln of farthest / own and own / nearest depth in squares of each of CONTRASTS."""
+    found = []
+    for side in CONTRASTS:
+        around = repeat_border(log_depth_B1HW, side // 2)
+        farthest = functional.max_pool2d(around, side, stride=1)
+        nearest = -functional.max_pool2d(-around, side, stride=1)
+        found += [farthest - log_depth_B1HW, log_depth_B1HW - nearest]
+    return found
 
 
 def repeat_border(image_BCHW: Tensor, reach: int) -> Tensor:
@@ -122,9 +203,11 @@ class MeterDepthNet(DepthNetwork):
         Build the network and load all tensors of its weights.
 
         :raises ModelError: the file cannot be read or does not fit.
-        :raises ValueError: an impossible range of depth.
+        :raises ValueError: an impossible range of depth, or an unknown ``sigma``.
         """
         super().__init__()
+        if config.sigma not in BRANCHES:
+            raise ValueError(f"sigma '{config.sigma}': must be one of {sorted(BRANCHES)}")
         if not 0 < config.min_depth_m < config.max_depth_m:
             raise ValueError(
                 f'depth range {config.min_depth_m} to {config.max_depth_m} m: must be '
@@ -133,13 +216,18 @@ class MeterDepthNet(DepthNetwork):
         self.config: MeterNetConfig = config
         whole = MeterXxs()
         self.encoder, self.decoder = whole.encoder, whole.decoder
-        self.sigma = SigmaBranch()
+        for part in (self.encoder, self.decoder):
+            part.requires_grad_(not config.frozen_depth)
+        self.sigma = BRANCHES[config.sigma]()
         if config.weights == RANDOM:
             return
         path = Path(config.weights)
-        trained = trained_network(path, self.state_dict())
+        own = {f'sigma.{name}': value for name, value in self.sigma.state_dict().items()}
+        if not config.frozen_depth:
+            own = {}
+        trained = trained_network(path, self.state_dict().keys() - own.keys())
         if trained is not None:
-            load_strictly(self, trained, config.weights)
+            load_strictly(self, {**own, **trained}, config.weights)
         else:
             load_strictly(whole, read_state(path), config.weights)
 
@@ -156,7 +244,7 @@ class MeterDepthNet(DepthNetwork):
         """Return depth and ln sigma."""
         coarsest, sixteenth, eighth, quarter = self.encoded(image_B3HW)
         features = self.decoder.features(coarsest, sixteenth, eighth, quarter)
-        return self.answer(features, quarter)
+        return self.answer(features, quarter, eighth, sixteenth)
 
     def encoded(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """
@@ -169,13 +257,20 @@ class MeterDepthNet(DepthNetwork):
         maps: tuple[Tensor, Tensor, Tensor, Tensor] = self.encoder(image_B3HW)
         return maps
 
-    def answer(self, features_BCHW: Tensor, quarter_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def answer(
+        self,
+        features_BCHW: Tensor,
+        quarter_BCHW: Tensor,
+        eighth_BCHW: Tensor,
+        sixteenth_BCHW: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Return depth and ln sigma from the decoder's finest features and the encoder's."""
         raw = at_least_float32(self.decoder.conv2d_out(features_BCHW)) * METRES_PER_UNIT
         height, width = map(int, features_BCHW.shape[-2:])
         # Where a quarter of the size is odd, as METER's decoder does.
         edges = pad_to(quarter_BCHW, height, width)
-        return self._in_range(raw), self.sigma(features_BCHW, edges)
+        depth = self._in_range(raw)
+        return depth, self.sigma(Seen(features_BCHW, edges, depth, eighth_BCHW, sixteenth_BCHW))
 
     def _in_range(self, raw_m: Tensor) -> Tensor:
         """Bend towards the minimum, so that there is always a gradient; cut at the maximum."""

@@ -60,6 +60,7 @@ class MeterTcConfig(NetworkConfig):
         focal_px: the training's ``focal_px``, for which depths hold.
         memory: past frames whose features a step keeps.
         depth_memory: False: without the depth of the frame before.
+        sigma: as of ``MeterNetConfig``.
         frozen_base: all of METER-XXS stays as it was loaded, and only the memory is trained.
         attention: see ``StackOptions``.
 
@@ -70,6 +71,7 @@ class MeterTcConfig(NetworkConfig):
     focal_px: float
     memory: int = 2
     depth_memory: bool = True
+    sigma: Literal['edges', 'context'] = 'edges'
     frozen_base: bool = True
     attention: StackOptions = field(default_factory=small_stack)
 
@@ -118,6 +120,7 @@ class MeterTcNet(SequenceNetwork):
                 weights=config.weights,
                 min_depth_m=config.min_depth_m,
                 max_depth_m=config.max_depth_m,
+                sigma=config.sigma,
             )
         )
         self.base.requires_grad_(not config.frozen_base)
@@ -244,7 +247,8 @@ class MeterTcNet(SequenceNetwork):
         features = decoder.ups_block_1(decoder.conv2d_in(coarsest), sixteenth)
         attended, inverse_depth = self.attention(features, camera_F4, look)
         middle = decoder.ups_block_2(attended, eighth)
-        depth, log_sigma = self.base.answer(decoder.ups_block_3(middle, quarter), quarter)
+        finest = decoder.ups_block_3(middle, quarter)
+        depth, log_sigma = self.base.answer(finest, quarter, eighth, sixteenth)
         keys = attended.new_zeros(0)
         if self.depth_memory is not None:
             rows, columns = map(int, middle.shape[-2:])

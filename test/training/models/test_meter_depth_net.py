@@ -23,14 +23,19 @@ import pytest
 import torch
 from training.models.meter import MeterXxs
 from training.models.meter_depth_net import (
+    ContextBranch,
+    contrasts,
     EDGES,
+    EIGHTH,
     FEATURES,
     MeterDepthNet,
     MeterNetConfig,
     METRES_PER_UNIT,
     REACH,
     repeat_border,
+    Seen,
     SigmaBranch,
+    SIXTEENTH,
 )
 from training.models.networks import make_network, read_network
 
@@ -50,9 +55,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def network(weights: Path | str, **changes: float) -> MeterDepthNet:
+def network(weights: Path | str, **changes: object) -> MeterDepthNet:
     torch.manual_seed(1)
     return MeterDepthNet(MeterNetConfig(weights=str(weights), **changes)).eval()
+
+
+def seen(features: torch.Tensor, edges: torch.Tensor) -> Seen:
+    """Return these and even coarser features, 10 m away."""
+    height, width = features.shape[-2:]
+    return Seen(
+        features,
+        edges,
+        torch.full((1, 1, height, width), 10.0),
+        torch.ones(1, EIGHTH, height // 2, width // 2),
+        torch.ones(1, SIXTEENTH, height // 4, width // 4),
+    )
 
 
 def published(weights: Path, image_B3HW: torch.Tensor) -> torch.Tensor:
@@ -97,27 +114,32 @@ def test_untrained_uncertainty_is_about_a_metre(weights: Path) -> None:
     assert log_sigma.abs().max() < 1.0
 
 
+@pytest.mark.parametrize('kind', [SigmaBranch, ContextBranch])
 @pytest.mark.parametrize('period', [2, 4])
 @torch.no_grad()
-def test_patterns_of_the_transposed_convolutions_leave_no_trace(period: int) -> None:
+def test_patterns_of_the_transposed_convolutions_leave_no_trace(
+    period: int, kind: type[SigmaBranch]
+) -> None:
     torch.manual_seed(3)
-    branch = SigmaBranch().eval()
+    branch = kind().eval()
     flat = torch.rand(1, FEATURES, 1, 1).expand(-1, -1, 16, 32)
     phase = 2 * torch.pi * torch.arange(32) / period
     # Small, so that no ReLU bends it into other periods.
     wave = 1e-3 * torch.cos(phase).expand(1, FEATURES, 16, -1)
     edges = torch.zeros(1, EDGES, 16, 32)
     inside = (..., slice(REACH, -REACH))
-    difference = (branch(flat + wave, edges) - branch(flat, edges))[inside]
+    difference = (branch(seen(flat + wave, edges)) - branch(seen(flat, edges)))[inside]
     assert difference.abs().max() < 1e-6
     slower = 1e-3 * torch.cos(phase / 4).expand(1, FEATURES, 16, -1)
-    assert (branch(flat + slower, edges) - branch(flat, edges))[inside].abs().max() > 1e-6
+    difference = (branch(seen(flat + slower, edges)) - branch(seen(flat, edges)))[inside]
+    assert difference.abs().max() > 1e-6
 
 
+@pytest.mark.parametrize('kind', [SigmaBranch, ContextBranch])
 @torch.no_grad()
-def test_uncertainty_of_even_features_has_no_border() -> None:
-    branch = SigmaBranch().eval()
-    sigma = branch(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
+def test_uncertainty_of_even_features_has_no_border(kind: type[SigmaBranch]) -> None:
+    branch = kind().eval()
+    sigma = branch(seen(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12)))
     assert sigma.shape == (1, 1, 8, 12)
     assert torch.allclose(sigma, sigma[..., :1, :1].expand_as(sigma), atol=1e-6)
 
@@ -182,3 +204,60 @@ def test_kind_chooses_the_network() -> None:
     assert isinstance(
         make_network(read_network({'kind': 'meter_xxs', 'weights': 'random'})), MeterDepthNet
     )
+
+
+@torch.no_grad()
+def test_contrast_is_the_distance_in_ln_depth_to_the_farthest_and_the_nearest() -> None:
+    log_depth = torch.zeros(1, 1, 9, 9)
+    log_depth[..., 4, 4] = 2.0
+    farther_3, nearer_3, farther_7, nearer_7 = (x[0, 0] for x in contrasts(log_depth))
+    near, wide = torch.zeros(9, 9), torch.zeros(9, 9)
+    near[3:6, 3:6] = wide[1:8, 1:8] = 2.0
+    own = torch.zeros(9, 9)
+    own[4, 4] = 2.0
+    assert torch.equal(farther_3, near - own)
+    assert torch.equal(farther_7, wide - own)
+    assert torch.equal(nearer_3, own)
+    assert torch.equal(nearer_7, own)
+
+
+@pytest.mark.parametrize('changed', ['depth_B1HW', 'eighth_BCHW', 'sixteenth_BCHW'])
+@torch.no_grad()
+def test_uncertainty_with_context_heeds_depth_and_coarse_features(changed: str) -> None:
+    torch.manual_seed(3)
+    branch = ContextBranch().eval()
+    given = seen(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
+    other = given._replace(**{changed: 2.0 * getattr(given, changed)})
+    assert (branch(other) - branch(given)).abs().max() > 1e-5
+
+
+@torch.no_grad()
+def test_coarse_features_mixed_before_they_are_enlarged_are_as_after_it() -> None:
+    torch.manual_seed(3)
+    branch = ContextBranch().eval()
+    coarse = torch.rand(1, EIGHTH, 4, 6)
+    enlarge = torch.nn.Upsample((8, 12), mode='bilinear')
+    before, after = enlarge(branch.mix_eighth(coarse)), branch.mix_eighth(enlarge(coarse))
+    assert torch.allclose(before, after, atol=1e-5)
+
+
+def test_uncertainty_with_context_sends_no_gradient_into_depth() -> None:
+    given = seen(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
+    depth = given.depth_B1HW.clone().requires_grad_()
+    features = given.features_BCHW.clone().requires_grad_()
+    ContextBranch()(given._replace(depth_B1HW=depth, features_BCHW=features)).sum().backward()
+    assert depth.grad is None
+    assert features.grad is not None
+
+
+def test_frozen_depth_trains_the_uncertainty_alone(weights: Path) -> None:
+    net = network(weights, sigma='context', frozen_depth=True)
+    trained = {name for name, value in net.named_parameters() if value.requires_grad}
+    assert trained == {f'sigma.{name}' for name, _ in net.sigma.named_parameters()}
+    image = torch.rand(1, 3, *SIZE)
+    assert torch.equal(net.finest(image)[0], network(weights).finest(image)[0])
+
+
+def test_unknown_kind_of_uncertainty_is_refused() -> None:
+    with pytest.raises(ValueError, match="sigma 'edge': must be one of"):
+        network('random', sigma='edge')
