@@ -21,9 +21,9 @@ N sum_p w(p) |D_student(p) - sg D_teacher(p)| with N = 1 / sum_p w(p), and the a
 weighting UW, UT, UWT, CT. The form of the weights is ours, and so is the difference of ln D.
 
 The normaliser makes the slopes over the pixels of an image add to one, however far apart the
-two are: a lesson is dry friction. In metres a weight lambda outweighs every likelihood
-|D - D*| / sigma with sigma > 1 / lambda metres, and then two branches that agree stay where they
-are, right or wrong. Of ln D that limit is sigma > D / lambda, whatever the unit of D.
+two are: a lesson is dry friction. In metres a weight lambda outweighs, in sum over the image, a
+likelihood |D - D*| / sigma with sigma > 1 / lambda metres, and then two branches that agree stay
+where they are, right or wrong. Of ln D that limit is sigma > D / lambda, whatever the unit of D.
 """
 
 from __future__ import annotations
