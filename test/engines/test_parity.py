@@ -178,6 +178,23 @@ def test_compare_engines_other_weights_are_refused(tmp_path):
     assert any("'log_scale' has" in failure for failure in report.failures)
 
 
+@pytest.mark.parametrize(
+    ('meaning', 'shift', 'is_good'),
+    [
+        ('logarithm', 0.008, True),
+        ('logarithm', 0.012, False),
+        ('quantity', 0.004, True),
+        ('quantity', 0.008, False),
+    ],
+)
+def test_compare_outputs_sigma_may_be_off_twice_as_much_as_depth(meaning, shift, is_good):
+    wanted = np.log(RAMP) if meaning == 'logarithm' else RAMP
+    got = wanted + shift if meaning == 'logarithm' else wanted * (1 + shift)
+    outputs = [{'x': wanted}], [{'x': got.astype(np.float32)}]
+    tolerance = replace(TOLERANCES['fp16'], mean_relative=5e-3, max_ratio_error=5e-3)
+    assert compare_outputs(*outputs, {'x': meaning}, tolerance).passed == is_good
+
+
 def test_compare_tensors_logarithm_is_judged_by_what_it_is_the_logarithm_of():
     wanted = np.array([-2.0, 1e-4, 3.0], np.float32)
     parity = compare_tensors('log_sigma', wanted, wanted + np.float32(0.01), 'logarithm')
