@@ -20,6 +20,9 @@ torch = pytest.importorskip('torch', reason='torch is only installed for trainin
 
 from training.models.layers import fused_for_inference  # noqa: E402
 from training.models.meter import (  # noqa: E402
+    AttentionBlock,
+    HEAD_WIDTH,
+    HEADS,
     load_meter_xxs,
     MeterXxs,
     to_features,
@@ -110,6 +113,46 @@ def test_tokens_gather_the_pixels_at_the_same_place_of_their_patches():
 def test_features_undo_tokens():
     grid = torch.randn(3, 5, 4, 6)
     assert torch.equal(to_features(to_tokens(grid), 4, 6), grid)
+
+
+@torch.no_grad()
+def test_attention_to_means_is_that_of_every_cell_to_the_means_of_squares():
+    """As by its formula, written out for one head after the other."""
+    torch.manual_seed(2)
+    block = AttentionBlock(6, width=8, hidden=16, pool=2).eval()
+    grid = torch.randn(1, 8, 4, 6)
+    attention, _ = block.transformer.layers[0]
+    tokens = attention.norm(grid.flatten(2).transpose(1, 2))[0]
+    squares = tokens.reshape(2, 2, 3, 2, 8).mean(dim=(1, 3)).reshape(6, 8)
+    query = (tokens @ attention.fn.to_qkv.weight[:32].T).reshape(24, HEADS, HEAD_WIDTH)
+    key, value = (
+        (squares @ rows.T).reshape(6, HEADS, HEAD_WIDTH)
+        for rows in attention.fn.to_qkv.weight[32:].split(32)
+    )
+    heads = [
+        (query[:, h] @ key[:, h].T / HEAD_WIDTH**0.5).softmax(dim=1) @ value[:, h]
+        for h in range(HEADS)
+    ]
+    wanted = attention.fn.to_out(torch.cat(heads, dim=1))
+    seen = block.pooled(attention.norm(grid.flatten(2).transpose(1, 2)), (8, 4, 6))
+    got = attention.fn(attention.norm(grid.flatten(2).transpose(1, 2)), seen)[0]
+    assert torch.allclose(got, wanted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_to_means_has_the_published_weights_and_nearly_the_published_answer(network):
+    near = MeterXxs((4, 0, 0)).eval()
+    near.load_state_dict(network.state_dict())
+    image = torch.rand(1, 3, 64, 128)
+    wanted, got = network(image), near(image)
+    assert not torch.equal(got, wanted)
+    assert (got - wanted).abs().mean() < 0.1 * wanted.std()
+
+
+@pytest.mark.parametrize('pools', [(3, 0, 0), (0, 8, 0), (0, 0, 4), (-1, 0, 0)])
+def test_pool_that_does_not_divide_its_grid_is_refused(pools):
+    with pytest.raises(ValueError, match=r'attention_pools = .*must be 0 or divide'):
+        MeterXxs(pools)
 
 
 def test_weights_load_from_a_file_with_every_tensor(tmp_path, state):

@@ -24,6 +24,7 @@ import copy
 
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
@@ -99,14 +100,23 @@ class Attention(nn.Module):
         self.to_qkv = nn.Linear(width, 3 * inner, bias=False)
         self.to_out = nn.Sequential(nn.Linear(inner, width))
 
-    def forward(self, tokens_BND: Tensor) -> Tensor:
+    def forward(self, tokens_BND: Tensor, seen_BMD: Tensor | None = None) -> Tensor:
+        """Return what each token finds among M others, or among all of its own kind."""
         inner = self.heads * self.head_width
-        parts = self.to_qkv(tokens_BND).split(inner, dim=-1)
-        query, key, value = (self._heads(part) for part in parts)
+        query, key, value = (self._heads(part) for part in self._parts(tokens_BND, seen_BMD))
         # The scale goes onto the query, which is much smaller than the N x N scores.
         scores = (query * self.head_width**-0.5) @ key.transpose(-1, -2)
         mixed = scores.softmax(dim=-1) @ value
         return self.to_out(mixed.transpose(1, 2).reshape(-1, int(mixed.shape[2]), inner))
+
+    def _parts(self, tokens_BND: Tensor, seen_BMD: Tensor | None) -> tuple[Tensor, ...]:
+        """Return query, key and value, (B, N or M, heads * head width)."""
+        inner = self.heads * self.head_width
+        if seen_BMD is None:
+            return self.to_qkv(tokens_BND).split(inner, dim=-1)
+        of_query, of_seen = self.to_qkv.weight.split((inner, 2 * inner))
+        key, value = functional.linear(seen_BMD, of_seen).split(inner, dim=-1)
+        return functional.linear(tokens_BND, of_query), key, value
 
     def _heads(self, part_BND: Tensor) -> Tensor:
         """Return (B, heads, N, head width)."""

@@ -22,6 +22,7 @@ weights (MIT). Shapes: B batch, C channels, H x W grid, N tokens, D token width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -43,6 +44,11 @@ PATCH = 2
 # The grid of the first attention block; it is halved twice more and then cut into patches.
 ATTENTION_STRIDE = 8
 ATTENTION_MULTIPLE = 2**2 * PATCH
+
+# What the sides of the three attention blocks' grids are multiples of.
+GRID_MULTIPLES = tuple(ATTENTION_MULTIPLE // halved for halved in (1, 2, 4))
+Pools = tuple[int, int, int]
+AS_PUBLISHED: Pools = (0, 0, 0)
 
 SIZE_RULE = (
     'an eighth of width and height, rounded up, must be a multiple of '
@@ -93,9 +99,14 @@ class Transformer(nn.Module):
         )
         self.layers = nn.ModuleList([layer])
 
-    def forward(self, tokens_BND: Tensor) -> Tensor:
+    def forward(
+        self, tokens_BND: Tensor, reduced: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """Return the tokens after both layers; ``reduced`` says which tokens they look at."""
         for attention, feed_forward in self.layers:
-            tokens_BND = feed_forward(attention(tokens_BND))
+            normed = attention.norm(tokens_BND)
+            found = attention.fn(normed, None if reduced is None else reduced(normed))
+            tokens_BND = feed_forward(tokens_BND + found)
         return tokens_BND
 
 
@@ -120,10 +131,17 @@ def to_features(tokens_BND: Tensor, height: int, width: int) -> Tensor:
 
 
 class AttentionBlock(nn.Module):
-    """Local convolutions, attention over the whole grid, and fusion with the block's input."""
+    """
+    Local convolutions, attention over the whole grid, and fusion with the block's input.
 
-    def __init__(self, channels: int, width: int, hidden: int) -> None:
+    With ``pool`` = 0 as published: a cell looks at those at the same place of their 2x2 patch.
+    Else every cell looks at the means of squares of ``pool`` x ``pool`` cells, with the same
+    weights (as PVTv2's linear attention: Wang et al. 2022, arXiv:2106.13797, section 3.1).
+    """
+
+    def __init__(self, channels: int, width: int, hidden: int, pool: int = 0) -> None:
         super().__init__()
+        self.pool = pool
         self.conv1 = conv_block(SeparableConv(channels, channels), channels)
         self.conv2 = conv_block(nn.Conv2d(channels, width, 1, bias=False), width)
         self.transformer = Transformer(width, hidden)
@@ -131,24 +149,54 @@ class AttentionBlock(nn.Module):
         self.conv4 = conv_block(SeparableConv(2 * channels, channels), channels)
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
-        height, width = map(int, features_BCHW.shape[-2:])
-        tokens = to_tokens(self.conv2(self.conv1(features_BCHW)))
-        mixed = self.conv3(to_features(self.transformer(tokens), height, width))
+        look = self._look_at_means if self.pool else self._look_across_patches
+        mixed = self.conv3(look(self.conv2(self.conv1(features_BCHW))))
         return self.conv4(torch.cat((mixed, features_BCHW), dim=1))
+
+    def _look_across_patches(self, grid_BCHW: Tensor) -> Tensor:
+        height, width = map(int, grid_BCHW.shape[-2:])
+        return to_features(self.transformer(to_tokens(grid_BCHW)), height, width)
+
+    def _look_at_means(self, grid_BCHW: Tensor) -> Tensor:
+        channels, height, width = map(int, grid_BCHW.shape[1:])
+        shape = (channels, height, width)
+        tokens = self.transformer(
+            grid_BCHW.flatten(2).transpose(1, 2), lambda tokens: self.pooled(tokens, shape)
+        )
+        return tokens.transpose(1, 2).reshape(-1, *shape)
+
+    def pooled(self, tokens_BND: Tensor, shape_DHW: tuple[int, int, int]) -> Tensor:
+        """Return the means of squares of cells, row by row, as tokens."""
+        grid = tokens_BND.transpose(1, 2).reshape(-1, *shape_DHW)
+        return functional.avg_pool2d(grid, self.pool).flatten(2).transpose(1, 2)
 
 
 class Encoder(nn.Module):
     """Features at 1/32, and the skips at 1/4, 1/8 and 1/16."""
 
-    def __init__(self) -> None:
+    def __init__(self, attention_pools: Pools = AS_PUBLISHED) -> None:
+        """
+        Build the encoder with ``AttentionBlock.pool`` of each of its three blocks.
+
+        :raises ValueError: a pool that does not divide the grids of all sizes that fit.
+        """
         super().__init__()
+        for pool, multiple in zip(attention_pools, GRID_MULTIPLES, strict=True):
+            if pool and (pool < 0 or multiple % pool):
+                raise ValueError(
+                    f'attention_pools = {tuple(attention_pools)}: each must be 0 or divide its '
+                    f'grid, whose sides are multiples of {GRID_MULTIPLES}'
+                )
         stem = INVERTED_RESIDUALS[0][0]
         self.conv1 = conv_block(SeparableConv(3, stem, stride=2), stem)
         self.mv2 = nn.ModuleList(
             InvertedResidual(a, b, stride=stride, expansion=EXPANSION)
             for a, b, stride in INVERTED_RESIDUALS
         )
-        self.mvit = nn.ModuleList(AttentionBlock(*sizes) for sizes in ATTENTION_BLOCKS)
+        self.mvit = nn.ModuleList(
+            AttentionBlock(*sizes, pool=pool)
+            for sizes, pool in zip(ATTENTION_BLOCKS, attention_pools, strict=True)
+        )
         last = ATTENTION_BLOCKS[-1][0]
         self.conv2 = conv_block(nn.Conv2d(last, ENCODER_OUT, 1, bias=False), ENCODER_OUT)
 
@@ -220,9 +268,9 @@ class MeterXxs(nn.Module):
     because nothing follows the last convolution.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, attention_pools: Pools = AS_PUBLISHED) -> None:
         super().__init__()
-        self.encoder = Encoder()
+        self.encoder = Encoder(attention_pools)
         self.decoder = Decoder()
 
     def forward(self, image_B3HW: Tensor) -> Tensor:

@@ -34,7 +34,15 @@ from training.models.decoder import conv3x3
 from training.models.encoders import RANDOM
 from training.models.heads import LogSigmaHead
 from training.models.layers import at_least_float32
-from training.models.meter import fits, MeterXxs, pad_to, SIZE_RULE
+from training.models.meter import (
+    AS_PUBLISHED,
+    ENCODER_OUT,
+    fits,
+    MeterXxs,
+    pad_to,
+    Pools,
+    SIZE_RULE,
+)
 from training.models.network import (
     DepthNetwork,
     NetworkConfig,
@@ -53,14 +61,12 @@ METRES_PER_UNIT = 0.1
 BEND_PER_M = 10.0
 # Channels that the last convolution reads, and of the encoder's skip at a quarter of the size.
 FEATURES, EDGES = 8, 24
-# Of the encoder's skips at 1/8 and 1/16.
-EIGHTH, SIXTEENTH = 48, 64
 # Sides of the squares [cells of 4 px] over which the contrast of depth is taken.
 CONTRASTS = (3, 7)
 # Share of the channels that training hides from the uncertainty with context: on a few drives
 # it would else remember places.
 DROPPED = 0.1
-# Of the uncertainty's own layers: 4 % of the arithmetic of the whole network.
+# Of the uncertainty's own layers.
 SIGMA_WIDTH = 16
 # A box of 4 and a box of 2, one after the other: zero at both periods, and symmetric.
 NO_PERIOD_2_OR_4 = (1.0, 2.0, 2.0, 2.0, 1.0)
@@ -76,9 +82,11 @@ class MeterNetConfig(NetworkConfig):
     Fields:
         weights: 'random', the file of the published weights, or a checkpoint of this kind.
         sigma: what the uncertainty sees: ``edges``, the finest features; ``context``, depth, its
-            contrast and the encoder's coarser features beside them.
+            contrast and the encoder's coarsest features beside them.
         frozen_depth: encoder and decoder stay as they were loaded, and the uncertainty is
             trained anew, whatever uncertainty the weights have.
+        attention_pools: ``AttentionBlock.pool`` at 1/8, 1/16 and 1/32; 0, as published. The
+            weights are the same, the answers nearly; 4 at 1/8 makes the network a fourth faster.
 
     """
 
@@ -86,6 +94,7 @@ class MeterNetConfig(NetworkConfig):
     min_depth_m: float = 0.5
     sigma: Literal['edges', 'context'] = 'edges'
     frozen_depth: bool = False
+    attention_pools: Pools = AS_PUBLISHED
 
     def check_size(self, width: int, height: int) -> None:
         """Check an input size [px]; ConfigError names the side."""
@@ -95,13 +104,12 @@ class MeterNetConfig(NetworkConfig):
 
 
 class Seen(NamedTuple):
-    """What the uncertainty may see: finest features, 1/4, depth [m], and 1/8 and 1/16."""
+    """What the uncertainty may see: finest features, the encoder's at 1/4 and 1/32, depth [m]."""
 
     features_BCHW: Tensor
     edges_BCHW: Tensor
+    coarsest_BCHW: Tensor
     depth_B1HW: Tensor
-    eighth_BCHW: Tensor
-    sixteenth_BCHW: Tensor
 
 
 class SigmaBranch(nn.Module):
@@ -136,11 +144,12 @@ class SigmaBranch(nn.Module):
 
 class ContextBranch(SigmaBranch):
     """
-    The same, which also sees depth, its contrast, and the encoder's features at 1/8 and 1/16.
+    The same, which also sees depth, its contrast, and the encoder's coarsest features.
 
     Where depth is wrong by much is seldom to be told from the finest features alone: at the
-    edges of objects, and far away. Coarse features are mixed before they are enlarged, which is
-    the same as after it, and cheaper.
+    edges of objects, far away, and on a street of another kind, whose whole depth is wrong. The
+    last only the coarsest features tell. They are mixed before they are enlarged, which is the
+    same as after it, and cheaper.
     """
 
     def __init__(self) -> None:
@@ -148,8 +157,7 @@ class ContextBranch(SigmaBranch):
         # One map of ln depth; for each side how far it is from the farthest and the nearest.
         inputs = FEATURES + EDGES + 1 + 2 * len(CONTRASTS)
         self.mix = nn.Conv2d(inputs, SIGMA_WIDTH, 1)
-        self.mix_eighth = nn.Conv2d(EIGHTH, SIGMA_WIDTH, 1, bias=False)
-        self.mix_sixteenth = nn.Conv2d(SIXTEENTH, SIGMA_WIDTH, 1, bias=False)
+        self.mix_coarsest = nn.Conv2d(ENCODER_OUT, SIGMA_WIDTH, 1, bias=False)
         self.dropout = nn.Dropout2d(DROPPED)
 
     def forward(self, seen: Seen) -> Tensor:
@@ -158,14 +166,9 @@ class ContextBranch(SigmaBranch):
         fine = (seen.features_BCHW, seen.edges_BCHW, log_depth, *contrasts(log_depth))
         mixed = self.mix(self.dropout(torch.cat(fine, dim=1)))
         size = (int(mixed.shape[-2]), int(mixed.shape[-1]))
-        for mix, coarse in (
-            (self.mix_eighth, seen.eighth_BCHW),
-            (self.mix_sixteenth, seen.sixteenth_BCHW),
-        ):
-            mixed = mixed + functional.interpolate(
-                mix(self.dropout(coarse)), size, mode='bilinear', align_corners=False
-            )
-        return self.from_mixed(mixed)
+        whole = self.mix_coarsest(self.dropout(seen.coarsest_BCHW))
+        enlarged = functional.interpolate(whole, size, mode='bilinear', align_corners=False)
+        return self.from_mixed(mixed + enlarged)
 
 
 BRANCHES: dict[str, type[SigmaBranch]] = {'edges': SigmaBranch, 'context': ContextBranch}
@@ -173,12 +176,14 @@ BRANCHES: dict[str, type[SigmaBranch]] = {'edges': SigmaBranch, 'context': Conte
 
 def contrasts(log_depth_B1HW: Tensor) -> list[Tensor]:
     """Return ln of farthest / own and own / nearest depth in squares of each of CONTRASTS."""
-    found = []
-    for side in CONTRASTS:
-        around = repeat_border(log_depth_B1HW, side // 2)
-        farthest = functional.max_pool2d(around, side, stride=1)
-        nearest = -functional.max_pool2d(-around, side, stride=1)
-        found += [farthest - log_depth_B1HW, log_depth_B1HW - nearest]
+    both = torch.cat((log_depth_B1HW, -log_depth_B1HW), dim=1)
+    found, around, side = [], both, 1
+    for wanted in CONTRASTS:
+        # Farthest and nearest of a larger square are those of the smaller squares in it. Outside
+        # the image is nothing, which is never the farthest.
+        step = wanted - side + 1
+        around, side = functional.max_pool2d(around, step, stride=1, padding=step // 2), wanted
+        found.append(around - both)
     return found
 
 
@@ -186,12 +191,13 @@ def repeat_border(image_BCHW: Tensor, reach: int) -> Tensor:
     """
     Return the image with its border repeated ``reach`` times on every side.
 
-    As ``pad(mode='replicate')``; by indices, because the exporter hides the size of a Pad.
+    As ``pad(mode='replicate')``; by pieces, because the exporter hides the size of a Pad, and
+    engines take long to gather rows and columns.
     """
     for dim in (2, 3):
-        size = int(image_BCHW.shape[dim])
-        index = torch.arange(-reach, size + reach, device=image_BCHW.device)
-        image_BCHW = image_BCHW.index_select(dim, index.clamp(0, size - 1))
+        first, last = image_BCHW.narrow(dim, 0, 1), image_BCHW.narrow(dim, -1, 1)
+        pieces = (*[first] * reach, image_BCHW, *[last] * reach)
+        image_BCHW = torch.cat(pieces, dim=dim)
     return image_BCHW
 
 
@@ -203,7 +209,8 @@ class MeterDepthNet(DepthNetwork):
         Build the network and load all tensors of its weights.
 
         :raises ModelError: the file cannot be read or does not fit.
-        :raises ValueError: an impossible range of depth, or an unknown ``sigma``.
+        :raises ValueError: an impossible range of depth, an unknown ``sigma``, a pool that does not
+            divide its grid.
         """
         super().__init__()
         if config.sigma not in BRANCHES:
@@ -214,7 +221,7 @@ class MeterDepthNet(DepthNetwork):
                 '0 < minimum < maximum'
             )
         self.config: MeterNetConfig = config
-        whole = MeterXxs()
+        whole = MeterXxs(config.attention_pools)
         self.encoder, self.decoder = whole.encoder, whole.decoder
         for part in (self.encoder, self.decoder):
             part.requires_grad_(not config.frozen_depth)
@@ -244,7 +251,7 @@ class MeterDepthNet(DepthNetwork):
         """Return depth and ln sigma."""
         coarsest, sixteenth, eighth, quarter = self.encoded(image_B3HW)
         features = self.decoder.features(coarsest, sixteenth, eighth, quarter)
-        return self.answer(features, quarter, eighth, sixteenth)
+        return self.answer(features, quarter, coarsest)
 
     def encoded(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """
@@ -258,11 +265,7 @@ class MeterDepthNet(DepthNetwork):
         return maps
 
     def answer(
-        self,
-        features_BCHW: Tensor,
-        quarter_BCHW: Tensor,
-        eighth_BCHW: Tensor,
-        sixteenth_BCHW: Tensor,
+        self, features_BCHW: Tensor, quarter_BCHW: Tensor, coarsest_BCHW: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return depth and ln sigma from the decoder's finest features and the encoder's."""
         raw = at_least_float32(self.decoder.conv2d_out(features_BCHW)) * METRES_PER_UNIT
@@ -270,7 +273,7 @@ class MeterDepthNet(DepthNetwork):
         # Where a quarter of the size is odd, as METER's decoder does.
         edges = pad_to(quarter_BCHW, height, width)
         depth = self._in_range(raw)
-        return depth, self.sigma(Seen(features_BCHW, edges, depth, eighth_BCHW, sixteenth_BCHW))
+        return depth, self.sigma(Seen(features_BCHW, edges, coarsest_BCHW, depth))
 
     def _in_range(self, raw_m: Tensor) -> Tensor:
         """Bend towards the minimum, so that there is always a gradient; cut at the maximum."""

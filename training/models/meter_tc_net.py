@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 from training.models.attention_stack import AttentionStack, causal, FromStates, Look, StackOptions
 from training.models.depth_memory import DepthMemory, Remembered
-from training.models.meter import fits, pad_to, SIZE_RULE
+from training.models.meter import AS_PUBLISHED, fits, pad_to, Pools, SIZE_RULE
 from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig
 from training.models.network import NetworkConfig, NO_SCALE, NO_SHIFT, Prediction, Triple
 from training.models.sequence import camera_in_the_middle, SequenceNetwork, States, View
@@ -60,7 +60,7 @@ class MeterTcConfig(NetworkConfig):
         focal_px: the training's ``focal_px``, for which depths hold.
         memory: past frames whose features a step keeps.
         depth_memory: False: without the depth of the frame before.
-        sigma: as of ``MeterNetConfig``.
+        sigma, attention_pools: as of ``MeterNetConfig``.
         frozen_base: all of METER-XXS stays as it was loaded, and only the memory is trained.
         attention: see ``StackOptions``.
 
@@ -72,6 +72,7 @@ class MeterTcConfig(NetworkConfig):
     memory: int = 2
     depth_memory: bool = True
     sigma: Literal['edges', 'context'] = 'edges'
+    attention_pools: Pools = AS_PUBLISHED
     frozen_base: bool = True
     attention: StackOptions = field(default_factory=small_stack)
 
@@ -121,6 +122,7 @@ class MeterTcNet(SequenceNetwork):
                 min_depth_m=config.min_depth_m,
                 max_depth_m=config.max_depth_m,
                 sigma=config.sigma,
+                attention_pools=config.attention_pools,
             )
         )
         self.base.requires_grad_(not config.frozen_base)
@@ -248,7 +250,7 @@ class MeterTcNet(SequenceNetwork):
         attended, inverse_depth = self.attention(features, camera_F4, look)
         middle = decoder.ups_block_2(attended, eighth)
         finest = decoder.ups_block_3(middle, quarter)
-        depth, log_sigma = self.base.answer(finest, quarter, eighth, sixteenth)
+        depth, log_sigma = self.base.answer(finest, quarter, coarsest)
         keys = attended.new_zeros(0)
         if self.depth_memory is not None:
             rows, columns = map(int, middle.shape[-2:])

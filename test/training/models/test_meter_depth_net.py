@@ -21,12 +21,11 @@ from pathlib import Path
 from depth_ros.errors import ConfigError, ModelError
 import pytest
 import torch
-from training.models.meter import MeterXxs
+from training.models.meter import ENCODER_OUT, MeterXxs
 from training.models.meter_depth_net import (
     ContextBranch,
     contrasts,
     EDGES,
-    EIGHTH,
     FEATURES,
     MeterDepthNet,
     MeterNetConfig,
@@ -35,7 +34,6 @@ from training.models.meter_depth_net import (
     repeat_border,
     Seen,
     SigmaBranch,
-    SIXTEENTH,
 )
 from training.models.networks import make_network, read_network
 
@@ -66,9 +64,8 @@ def seen(features: torch.Tensor, edges: torch.Tensor) -> Seen:
     return Seen(
         features,
         edges,
+        torch.ones(1, ENCODER_OUT, height // 8, width // 8),
         torch.full((1, 1, height, width), 10.0),
-        torch.ones(1, EIGHTH, height // 2, width // 2),
-        torch.ones(1, SIXTEENTH, height // 4, width // 4),
     )
 
 
@@ -139,8 +136,8 @@ def test_patterns_of_the_transposed_convolutions_leave_no_trace(
 @torch.no_grad()
 def test_uncertainty_of_even_features_has_no_border(kind: type[SigmaBranch]) -> None:
     branch = kind().eval()
-    sigma = branch(seen(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12)))
-    assert sigma.shape == (1, 1, 8, 12)
+    sigma = branch(seen(torch.ones(1, FEATURES, 8, 16), torch.ones(1, EDGES, 8, 16)))
+    assert sigma.shape == (1, 1, 8, 16)
     assert torch.allclose(sigma, sigma[..., :1, :1].expand_as(sigma), atol=1e-6)
 
 
@@ -210,7 +207,7 @@ def test_kind_chooses_the_network() -> None:
 def test_contrast_is_the_distance_in_ln_depth_to_the_farthest_and_the_nearest() -> None:
     log_depth = torch.zeros(1, 1, 9, 9)
     log_depth[..., 4, 4] = 2.0
-    farther_3, nearer_3, farther_7, nearer_7 = (x[0, 0] for x in contrasts(log_depth))
+    farther_3, nearer_3, farther_7, nearer_7 = torch.cat(contrasts(log_depth), dim=1)[0]
     near, wide = torch.zeros(9, 9), torch.zeros(9, 9)
     near[3:6, 3:6] = wide[1:8, 1:8] = 2.0
     own = torch.zeros(9, 9)
@@ -221,12 +218,12 @@ def test_contrast_is_the_distance_in_ln_depth_to_the_farthest_and_the_nearest() 
     assert torch.equal(nearer_7, own)
 
 
-@pytest.mark.parametrize('changed', ['depth_B1HW', 'eighth_BCHW', 'sixteenth_BCHW'])
+@pytest.mark.parametrize('changed', ['depth_B1HW', 'coarsest_BCHW'])
 @torch.no_grad()
-def test_uncertainty_with_context_heeds_depth_and_coarse_features(changed: str) -> None:
+def test_uncertainty_with_context_heeds_depth_and_the_coarsest_features(changed: str) -> None:
     torch.manual_seed(3)
     branch = ContextBranch().eval()
-    given = seen(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
+    given = seen(torch.ones(1, FEATURES, 8, 16), torch.ones(1, EDGES, 8, 16))
     other = given._replace(**{changed: 2.0 * getattr(given, changed)})
     assert (branch(other) - branch(given)).abs().max() > 1e-5
 
@@ -235,14 +232,14 @@ def test_uncertainty_with_context_heeds_depth_and_coarse_features(changed: str) 
 def test_coarse_features_mixed_before_they_are_enlarged_are_as_after_it() -> None:
     torch.manual_seed(3)
     branch = ContextBranch().eval()
-    coarse = torch.rand(1, EIGHTH, 4, 6)
-    enlarge = torch.nn.Upsample((8, 12), mode='bilinear')
-    before, after = enlarge(branch.mix_eighth(coarse)), branch.mix_eighth(enlarge(coarse))
+    coarse = torch.rand(1, ENCODER_OUT, 2, 3)
+    enlarge = torch.nn.Upsample((16, 24), mode='bilinear')
+    before, after = enlarge(branch.mix_coarsest(coarse)), branch.mix_coarsest(enlarge(coarse))
     assert torch.allclose(before, after, atol=1e-5)
 
 
 def test_uncertainty_with_context_sends_no_gradient_into_depth() -> None:
-    given = seen(torch.ones(1, FEATURES, 8, 12), torch.ones(1, EDGES, 8, 12))
+    given = seen(torch.ones(1, FEATURES, 8, 16), torch.ones(1, EDGES, 8, 16))
     depth = given.depth_B1HW.clone().requires_grad_()
     features = given.features_BCHW.clone().requires_grad_()
     ContextBranch()(given._replace(depth_B1HW=depth, features_BCHW=features)).sum().backward()
