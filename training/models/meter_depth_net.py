@@ -61,8 +61,6 @@ METRES_PER_UNIT = 0.1
 BEND_PER_M = 10.0
 # Channels that the last convolution reads, and of the encoder's skip at a quarter of the size.
 FEATURES, EDGES = 8, 24
-# Sides of the squares [cells of 4 px] over which the contrast of depth is taken.
-CONTRASTS = (3, 7)
 # Share of the channels that training hides from the uncertainty with context: on a few drives
 # it would else remember places.
 DROPPED = 0.1
@@ -81,8 +79,8 @@ class MeterNetConfig(NetworkConfig):
 
     Fields:
         weights: 'random', the file of the published weights, or a checkpoint of this kind.
-        sigma: what the uncertainty sees: ``edges``, the finest features; ``context``, depth, its
-            contrast and the encoder's coarsest features beside them.
+        sigma: what the uncertainty sees: ``edges``, the finest features; ``context``, depth and
+            the encoder's coarsest features beside them.
         frozen_depth: encoder and decoder stay as they were loaded, and the uncertainty is
             trained anew, whatever uncertainty the weights have.
         attention_pools: ``AttentionBlock.pool`` at 1/8, 1/16 and 1/32; 0, as published. The
@@ -144,26 +142,25 @@ class SigmaBranch(nn.Module):
 
 class ContextBranch(SigmaBranch):
     """
-    The same, which also sees depth, its contrast, and the encoder's coarsest features.
+    The same, which also sees depth and the encoder's coarsest features.
 
-    Where depth is wrong by much is seldom to be told from the finest features alone: at the
-    edges of objects, far away, and on a street of another kind, whose whole depth is wrong. The
-    last only the coarsest features tell. They are mixed before they are enlarged, which is the
-    same as after it, and cheaper.
+    Where depth is wrong by much is seldom to be told from the finest features alone: far away,
+    and on a street of another kind, whose whole depth is wrong. The last only the coarsest
+    features tell. They are mixed before they are enlarged, which is the same as after it, and
+    cheaper.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # One map of ln depth; for each side how far it is from the farthest and the nearest.
-        inputs = FEATURES + EDGES + 1 + 2 * len(CONTRASTS)
-        self.mix = nn.Conv2d(inputs, SIGMA_WIDTH, 1)
+        self.mix = nn.Conv2d(FEATURES + EDGES + 1, SIGMA_WIDTH, 1)
         self.mix_coarsest = nn.Conv2d(ENCODER_OUT, SIGMA_WIDTH, 1, bias=False)
         self.dropout = nn.Dropout2d(DROPPED)
 
     def forward(self, seen: Seen) -> Tensor:
         # Sigma learns from depth and shall not change it.
         log_depth = seen.depth_B1HW.detach().log()
-        fine = (seen.features_BCHW, seen.edges_BCHW, log_depth, *contrasts(log_depth))
+        # The decoder's features are as large as decimetres, all others about one.
+        fine = (torch.log1p(seen.features_BCHW), seen.edges_BCHW, log_depth)
         mixed = self.mix(self.dropout(torch.cat(fine, dim=1)))
         size = (int(mixed.shape[-2]), int(mixed.shape[-1]))
         whole = self.mix_coarsest(self.dropout(seen.coarsest_BCHW))
@@ -174,19 +171,6 @@ class ContextBranch(SigmaBranch):
 BRANCHES: dict[str, type[SigmaBranch]] = {'edges': SigmaBranch, 'context': ContextBranch}
 
 
-def contrasts(log_depth_B1HW: Tensor) -> list[Tensor]:
-    """Return ln of farthest / own and own / nearest depth in squares of each of CONTRASTS."""
-    both = torch.cat((log_depth_B1HW, -log_depth_B1HW), dim=1)
-    found, around, side = [], both, 1
-    for wanted in CONTRASTS:
-        # Farthest and nearest of a larger square are those of the smaller squares in it. Outside
-        # the image is nothing, which is never the farthest.
-        step = wanted - side + 1
-        around, side = functional.max_pool2d(around, step, stride=1, padding=step // 2), wanted
-        found.append(around - both)
-    return found
-
-
 def repeat_border(image_BCHW: Tensor, reach: int) -> Tensor:
     """
     Return the image with its border repeated ``reach`` times on every side.
@@ -195,7 +179,9 @@ def repeat_border(image_BCHW: Tensor, reach: int) -> Tensor:
     engines take long to gather rows and columns.
     """
     for dim in (2, 3):
-        first, last = image_BCHW.narrow(dim, 0, 1), image_BCHW.narrow(dim, -1, 1)
+        # Counted from the front: the exporter cuts nothing where it is to begin at -1.
+        end = int(image_BCHW.shape[dim]) - 1
+        first, last = image_BCHW.narrow(dim, 0, 1), image_BCHW.narrow(dim, end, 1)
         pieces = (*[first] * reach, image_BCHW, *[last] * reach)
         image_BCHW = torch.cat(pieces, dim=dim)
     return image_BCHW
@@ -209,8 +195,8 @@ class MeterDepthNet(DepthNetwork):
         Build the network and load all tensors of its weights.
 
         :raises ModelError: the file cannot be read or does not fit.
-        :raises ValueError: an impossible range of depth, an unknown ``sigma``, a pool that does not
-            divide its grid.
+        :raises ValueError: an impossible range of depth, an unknown ``sigma``, or a pool that does
+            not divide its grid.
         """
         super().__init__()
         if config.sigma not in BRANCHES:

@@ -24,7 +24,6 @@ import torch
 from training.models.meter import ENCODER_OUT, MeterXxs
 from training.models.meter_depth_net import (
     ContextBranch,
-    contrasts,
     EDGES,
     FEATURES,
     MeterDepthNet,
@@ -201,21 +200,6 @@ def test_kind_chooses_the_network() -> None:
     assert isinstance(
         make_network(read_network({'kind': 'meter_xxs', 'weights': 'random'})), MeterDepthNet
     )
-
-
-@torch.no_grad()
-def test_contrast_is_the_distance_in_ln_depth_to_the_farthest_and_the_nearest() -> None:
-    log_depth = torch.zeros(1, 1, 9, 9)
-    log_depth[..., 4, 4] = 2.0
-    farther_3, nearer_3, farther_7, nearer_7 = torch.cat(contrasts(log_depth), dim=1)[0]
-    near, wide = torch.zeros(9, 9), torch.zeros(9, 9)
-    near[3:6, 3:6] = wide[1:8, 1:8] = 2.0
-    own = torch.zeros(9, 9)
-    own[4, 4] = 2.0
-    assert torch.equal(farther_3, near - own)
-    assert torch.equal(farther_7, wide - own)
-    assert torch.equal(nearer_3, own)
-    assert torch.equal(nearer_7, own)
 
 
 @pytest.mark.parametrize('changed', ['depth_B1HW', 'coarsest_BCHW'])
