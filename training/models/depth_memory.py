@@ -137,23 +137,29 @@ class DepthMemory(nn.Module):
         search = partial(self.match, keys, past.keys_BChw)
         motion, left = find_motion(search, rays, depth, before, known)
         places = places_before(motion, rays, depth)
-        old, is_inside = _sampled(past.log_depth_B1hw, places, rays)
+        old, inside = _sampled(past.log_depth_B1hw, places, rays)
         moved = depth_after(motion, rays, torch.exp(old).flatten(1)).view_as(old)
         apart = torch.log(moved.clamp(min=NEAREST_M)) - own
         misses = left.abs().unflatten(2, tuple(map(int, own.shape[2:])))
         told = torch.cat((features, own, apart, misses), dim=1)
-        trust = MOST_PAST * torch.sigmoid(self.decide(told)) * is_inside
+        trust = MOST_PAST * torch.sigmoid(self.decide(told)) * inside
         return trust * apart / (1 + (apart * torch.exp(-self.log_apart)) ** 2), motion
 
 
 def _sampled(maps_BChw: Tensor, rays_B2N: Tensor, rays: Rays) -> tuple[Tensor, Tensor]:
-    """Return the maps at the places of these rays, and 1 where they are inside, else 0."""
+    """
+    Return the maps at the places of these rays, and 1 where they are inside.
+
+    Outside it falls to 0 within a cell: of a camera that stands, the first and last cells lie on
+    the border, and rounding must not say on which side.
+    """
     height, width = map(int, maps_BChw.shape[2:])
     # The first cell's ray tells where the grid begins.
     first = rays.xy_B2N[:, :, :1]
     cells = (rays_B2N - first) * rays.focal_B2[:, :, None]
     last = cells.new_tensor([width - 1.0, height - 1.0])[None, :, None]
-    is_inside = ((cells >= 0) & (cells <= last)).all(dim=1, keepdim=True)
+    nearest = torch.minimum(cells.clamp(min=0.0), last)
+    inside = (1 - (cells - nearest).abs().amax(dim=1, keepdim=True)).clamp(min=0.0)
     grid = (2 * cells / last - 1).transpose(1, 2).unflatten(1, (height, width))
     values = functional.grid_sample(maps_BChw, grid, padding_mode='border', align_corners=True)
-    return values, is_inside.to(values.dtype).unflatten(2, (height, width))
+    return values, inside.to(values.dtype).unflatten(2, (height, width))

@@ -20,7 +20,15 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from training.models.depth_memory import APART, DepthMemory, MOST_PAST, Remembered, TRUST_LOGIT
+from training.models.depth_memory import (
+    _sampled,
+    APART,
+    DepthMemory,
+    MOST_PAST,
+    Remembered,
+    TRUST_LOGIT,
+)
+from training.models.ego_motion import rays_of
 
 STRIDE, HEIGHT, WIDTH = 8, 12, 40
 CAMERA = torch.tensor([[185.0, 183.0, 158.0, 47.0]])
@@ -67,6 +75,27 @@ def test_standing_still_the_answer_goes_towards_the_one_before() -> None:
     assert torch.exp(mixed).mean() == pytest.approx(10.2 - 0.2 * share, abs=0.01)
     assert after.facts_B5[0, :3].abs().max() < 0.05
     assert after.facts_B5[0, 3:].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ('cells', 'first_columns'),
+    [
+        (0.0, [1.0, 1.0, 1.0]),
+        # What rounding makes of a camera that stands.
+        (1e-6, [1.0, 1.0, 1.0]),
+        (-1e-6, [1.0, 1.0, 1.0]),
+        (0.5, [0.5, 1.0, 1.0]),
+        (2.0, [0.0, 0.0, 1.0]),
+    ],
+)
+@torch.no_grad()
+def test_share_of_the_past_falls_within_a_cell_outside_the_picture(
+    cells: float, first_columns: list[float]
+) -> None:
+    rays = rays_of(CAMERA, STRIDE, HEIGHT, WIDTH)
+    shift = torch.tensor([cells, 0.0])[None, :, None] / rays.focal_B2[:, :, None]
+    _, inside = _sampled(torch.zeros(1, 1, HEIGHT, WIDTH), rays.xy_B2N - shift, rays)
+    assert inside[0, 0, 3, :3].tolist() == pytest.approx(first_columns, abs=1e-4)
 
 
 @torch.no_grad()
