@@ -19,8 +19,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from depth_ros.errors import ConfigError, ModelError
+import onnxruntime
 import pytest
 import torch
+from training.models.layers import fused_for_inference
 from training.models.meter import ENCODER_OUT, MeterXxs
 from training.models.meter_depth_net import (
     ContextBranch,
@@ -66,6 +68,12 @@ def seen(features: torch.Tensor, edges: torch.Tensor) -> Seen:
         torch.ones(1, ENCODER_OUT, height // 8, width // 8),
         torch.full((1, 1, height, width), 10.0),
     )
+
+
+def raw_m(net: MeterDepthNet, image_B3HW: torch.Tensor) -> torch.Tensor:
+    """Return the last convolution's answer [m]."""
+    features = net.decoder.features(*net.encoded(image_B3HW))
+    return net.decoder.conv2d_out(features) * METRES_PER_UNIT
 
 
 def published(weights: Path, image_B3HW: torch.Tensor) -> torch.Tensor:
@@ -242,3 +250,35 @@ def test_frozen_depth_trains_the_uncertainty_alone(weights: Path) -> None:
 def test_unknown_kind_of_uncertainty_is_refused() -> None:
     with pytest.raises(ValueError, match="sigma 'edge': must be one of"):
         network('random', sigma='edge')
+
+
+@pytest.mark.filterwarnings('ignore')
+@torch.no_grad()
+def test_onnx_graph_with_context_and_means_gives_what_torch_gives(
+    weights: Path, tmp_path: Path
+) -> None:
+    """The exporter reads -1 as the end of a slice: a border cut there was empty."""
+    net = network(weights, sigma='context', attention_pools=(4, 1, 1))
+    path, image = tmp_path / 'graph.onnx', torch.rand(1, 3, *SIZE)
+    # Depths around 20 m that differ from pixel to pixel.
+    net.decoder.conv2d_out.weight.mul_(20.0 / raw_m(net, image).mean())
+    fused = fused_for_inference(net)
+    fused.forward = fused.finest
+    torch.onnx.export(fused, (image,), str(path), opset_version=17, dynamo=False)
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    found = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    for got, wanted in zip(found, net.finest(image), strict=True):
+        assert got.shape == wanted.shape
+        assert torch.allclose(torch.from_numpy(got), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_pools_of_the_config_reach_the_encoder(weights: Path) -> None:
+    net = network(weights, attention_pools=(4, 2, 1))
+    assert [block.pool for block in net.encoder.mvit] == [4, 2, 1]
+
+
+def test_pool_that_does_not_fit_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r'attention_pools = \(5, 0, 0\)'):
+        network('random', attention_pools=(5, 0, 0))
+    with pytest.raises(ConfigError, match='attention_pools'):
+        read_network({'kind': 'meter_xxs', 'weights': 'random', 'attention_pools': [4]})

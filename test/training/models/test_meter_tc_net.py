@@ -23,6 +23,7 @@ import pytest
 import torch
 from torch import Tensor
 from training.models.attention_stack import StackOptions
+from training.models.meter_depth_net import ContextBranch
 from training.models.meter_tc_net import DEPTH_STATES, MeterTcConfig, MeterTcNet
 from training.models.networks import make_network, read_network
 
@@ -108,6 +109,12 @@ def test_with_shut_gates_the_first_answer_is_meters() -> None:
     shut = replace(SMALL, spatial_gate=0.0, temporal_gate=0.0)
     net, images = network(replace(CONFIG, attention=shut)), video()
     assert_same(stepped(net, images, CAMERA)[0], net.base(images[:, 0]))
+
+
+def test_what_the_base_is_the_config_says() -> None:
+    base = network(replace(CONFIG, sigma='context', attention_pools=(4, 0, 0))).base
+    assert [block.pool for block in base.encoder.mvit] == [4, 0, 0]
+    assert isinstance(base.sigma, ContextBranch)
 
 
 @torch.no_grad()
