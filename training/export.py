@@ -193,8 +193,11 @@ def write_graph(network: nn.Module, card: ModelSpec, path: Path) -> None:
             )
         except ValueError as error:
             raise ModelError(f'input.width, input.height: {error}') from error
-    model = onnx.load(path)
+    # The exporter loses sizes behind a Pad; engines want to know those of the outputs.
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    del model.graph.value_info[:]
     onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
 
 
 def check_parity(reference: nn.Module, path: Path, inputs: Sequence[Images]) -> tuple[float, int]:

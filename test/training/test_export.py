@@ -26,9 +26,18 @@ onnx = pytest.importorskip('onnx', reason='onnx is only installed for training')
 
 from depth_ros.engines.factory import load_model  # noqa: E402, I100
 from depth_ros.engines.model_card import read_card, read_yaml_card  # noqa: E402, I100
+from depth_ros.engines.onnx_file import read_onnx_file  # noqa: E402, I100
 from depth_ros.errors import ModelError  # noqa: E402, I100
-from training.export import check_parity, export, main, OPSET, read_pictures  # noqa: E402
+from training.export import (  # noqa: E402
+    check_parity,
+    export,
+    main,
+    OPSET,
+    read_pictures,
+    write_graph,
+)
 from training.models.meter import MeterXxs  # noqa: E402
+from training.models.meter_depth_net import MeterDepthNet, MeterNetConfig  # noqa: E402
 
 CARD = ROOT / 'training' / 'configs' / 'meter_xxs_kitti.yaml'
 
@@ -78,6 +87,31 @@ def test_exported_graph_is_fused_and_of_the_stated_opset(model):
     assert 'BatchNormalization' not in operators
     # Sizes are fixed: nothing of them is computed again for every image.
     assert 'Shape' not in operators
+
+
+class Answers(torch.nn.Module):
+    """Depth and ln sigma of a network with a border that the exporter loses the size of."""
+
+    def __init__(self):
+        super().__init__()
+        config = MeterNetConfig(weights='random', sigma='context')
+        self.network = MeterDepthNet(config)
+
+    def forward(self, image):
+        return self.network.finest(image)
+
+
+def test_graph_tells_the_sizes_of_all_outputs(card, tmp_path):
+    learned = replace(
+        card.uncertainty,
+        kind='log_laplace_scale',
+        name='log_sigma',
+        flip_gain=0.0,
+        flip_relative=0.0,
+    )
+    write_graph(Answers(), replace(card, uncertainty=learned), tmp_path / 'model.onnx')
+    outputs = read_onnx_file(tmp_path / 'model.onnx').outputs
+    assert [tensor.shape for tensor in outputs] == [(None, 1, 16, 32)] * 2
 
 
 def test_export_is_the_same_file_twice(network, card, model, tmp_path):
