@@ -136,7 +136,7 @@ class AttentionBlock(nn.Module):
 
     With ``pool`` = 0 as published: a cell looks at those at the same place of their 2x2 patch.
     Else every cell looks at the means of squares of ``pool`` x ``pool`` cells, with the same
-    weights (as PVTv2's linear attention: Wang et al. 2022, arXiv:2106.13797, section 3.1).
+    weights, as in PVT v2's linear spatial reduction attention (Wang et al., arXiv:2106.13797).
     """
 
     def __init__(self, channels: int, width: int, hidden: int, pool: int = 0) -> None:
