@@ -80,7 +80,8 @@ def test_camera_rolled_clockwise_turns_the_picture_back(
     assert hits.depth_N[0] == pytest.approx(9.0, abs=1e-4)
     # The picture turns as the points do.
     seen = turned.image_HW3[hits.rows_N[0], hits.cols_N[0]].astype(int)
-    around = frame.image_HW3[row - 2 : row + 3, col - 2 : col + 3].reshape(-1, 3).astype(int)
+    near = np.ix_(row + np.arange(-2, 3), col + np.arange(-2, 3))
+    around = frame.image_HW3[near].reshape(-1, 3).astype(int)
     assert np.abs(around - seen).sum(axis=1).min() < 40
 
 
