@@ -34,9 +34,9 @@ import sys
 
 from benchmarks.ablation_table import table_text
 import cv2
-from depth_ros.core.camera import CameraModel, Intrinsics
+from depth_ros.core.camera import CameraModel, Intrinsics, Rectifier
 from depth_ros.core.config import PipelineConfig
-from depth_ros.core.datatypes import Frame
+from depth_ros.core.datatypes import Frame, ImageU8
 from depth_ros.core.geometry import Matrix, rotation_from_vector
 from depth_ros.core.lidar import project, SparseDepth
 from depth_ros.core.pipeline import DepthPipeline
@@ -96,7 +96,7 @@ def seen_by(mounting: Mounting, frame: Frame, truth: SparseDepth) -> tuple[Frame
     rotation = mounting.new_R_old_33
     pixels_T_pixels_33 = new.K_33 @ rotation @ np.linalg.inv(old.K_33)
     image = cv2.warpPerspective(
-        frame.image_HW3,
+        _rectified(frame),
         pixels_T_pixels_33,
         (old.width, old.height),
         flags=cv2.INTER_LINEAR,
@@ -104,7 +104,8 @@ def seen_by(mounting: Mounting, frame: Frame, truth: SparseDepth) -> tuple[Frame
     )
     new_T_old = np.eye(4)
     new_T_old[:3, :3] = rotation
-    turned = replace(frame, image_HW3=np.asarray(image, np.uint8), camera=_zoomed(frame, new))
+    picture, camera = np.asarray(image, np.uint8), CameraModel.pinhole(new)
+    turned = replace(frame, image_HW3=picture, camera=camera)
     return turned, project(points_of(truth, old), new_T_old, new)
 
 
@@ -115,10 +116,11 @@ def points_of(truth: SparseDepth, intrinsics: Intrinsics) -> Matrix:
     return points
 
 
-def _zoomed(frame: Frame, intrinsics: Intrinsics) -> CameraModel:
-    k = intrinsics.K_33
-    p = np.column_stack((k, np.zeros(3)))
-    return replace(frame.camera, k=tuple(k.flat), p=tuple(p.flat))
+def _rectified(frame: Frame) -> ImageU8:
+    camera = frame.camera
+    if not camera.needs_rectification:
+        return frame.image_HW3
+    return Rectifier(camera)(frame.image_HW3)
 
 
 def score(pipeline: DepthPipeline, bag: Path, mounting: Mounting) -> Score:

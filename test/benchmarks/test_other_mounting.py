@@ -16,10 +16,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 from test.project import ROOT
 
 from benchmarks.other_mounting import AS_RECORDED, main, Mounting, MOUNTINGS, points_of, seen_by
+from depth_ros.core.camera import Rectifier
 from depth_ros.core.datatypes import Frame
 from depth_ros.core.lidar import SparseDepth
 import numpy as np
@@ -94,6 +96,17 @@ def test_longer_focal_length_is_told_and_enlarges(recorded: tuple[Frame, SparseD
     assert turned.camera.intrinsics.cy == pytest.approx(size.cy)
     assert hits.rows_N[0] == pytest.approx(size.cy + 110, abs=1.0)
     assert hits.cols_N[0] == pytest.approx(size.cx - 330, abs=1.0)
+
+
+def test_distorted_picture_is_rectified_before_it_is_turned(
+    recorded: tuple[Frame, SparseDepth],
+) -> None:
+    frame, truth = recorded
+    distorted = replace(frame.camera, d=(-0.3, 0.1, 0.0, 0.0, 0.0), is_rectified_image=False)
+    turned, _ = seen_by(AS_RECORDED, replace(frame, camera=distorted), truth)
+    assert np.array_equal(turned.image_HW3, Rectifier(distorted)(frame.image_HW3))
+    assert not np.array_equal(turned.image_HW3, frame.image_HW3)
+    assert not turned.camera.needs_rectification
 
 
 def test_points_of_hits_are_where_the_rays_say(recorded: tuple[Frame, SparseDepth]) -> None:
